@@ -1,0 +1,184 @@
+package extauthz
+
+import (
+	"strings"
+	"time"
+
+	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/extauthz/proof"
+	"github.com/holdfast-authz/holdfast/extauthz/reason"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
+)
+
+// Checker decides. It reads memory only and may be used by any number of
+// goroutines; its fields are set once.
+type Checker struct {
+	Policy *Policy
+	Tokens *token.Verifier
+	Index  *cache.Index
+	Sync   *cache.Sync
+	Clock  *Clock
+}
+
+// Decision is the outcome of one check and all that its answer and its record
+// need. The zero Decision denies. Its strings may alias the request.
+type Decision struct {
+	Reason   reason.Reason
+	Verdict  reason.Verdict // of enforce, also in monitor mode
+	Enforced bool
+	ID       string // set by the caller before Check
+	Class    string
+	Route    string
+	Session  token.Session // as far as it is known: zero before the token is verified
+	Revoked  cache.Hit     // the revocation that the session ran into
+	Detail   string        // for the record only, never for the client
+
+	demand *demand // what is asked, as far as route and class are known
+	dpop   bool    // the client's scheme, or the policy's: for the challenge
+	policy *Policy
+}
+
+// Reset makes the decision ready for the next request.
+func (d *Decision) Reset() { *d = Decision{} }
+
+// Check decides about one request. The first step that is not OK ends it; the
+// order of the steps is the order in which reasons win (contract §6).
+// now carries the monotonic clock.
+func (c *Checker) Check(req *Request, now time.Time, d *Decision) {
+	d.policy = c.Policy
+	d.demand = &c.Policy.unclassed[0]
+	d.Reason = c.decide(req, now, d)
+	d.Verdict = d.Reason.Verdict()
+	if d.Reason == reason.FeedStale || d.Reason == reason.NotReady {
+		if d.demand.onFeedStale == StaleDeny {
+			d.Verdict = reason.Deny
+		}
+	}
+	d.Enforced = d.demand.mode == ModeEnforce
+}
+
+func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason {
+	route, r := c.Policy.findRoute(req)
+	if r != reason.OK {
+		return r
+	}
+	d.demand = &c.Policy.unclassed[1+route]
+	if route != noRoute && route < len(c.Policy.routes) {
+		d.Route = c.Policy.routes[route].Name
+		if c.Policy.routes[route].Anonymous {
+			return reason.Anonymous
+		}
+	}
+	cred, r := findCredential(req)
+	d.dpop = cred.dpop
+	if r != reason.OK {
+		return r
+	}
+	wall := c.Clock.Read(now)
+	if r = c.Tokens.Verify(cred.token, wall, &d.Session); r != reason.OK {
+		return r
+	}
+	class := c.Policy.class(d.Session.Classes, cred.kind)
+	if class == noClass {
+		return reason.ClassUnknown
+	}
+	d.Class = c.Policy.classes[class].Name
+	d.demand = &c.Policy.demands[class][1+route]
+	if r = d.bound(req, &cred); r != reason.OK {
+		return r
+	}
+	if r = c.standing(now, wall, d); r != reason.OK {
+		return r
+	}
+	return fresh(&d.Session, d.demand, wall)
+}
+
+// findRoute says which route a request takes: the one that the proxy names,
+// else the first that matches; noRoute where none does, and the index after
+// the last one where an ambiguous path makes it every path route.
+func (p *Policy) findRoute(req *Request) (int, reason.Reason) {
+	host, ok := canonicalHost(req.Host)
+	if !ok || req.Method == "" || !pseudoHeadersAgree(req) {
+		return noRoute, reason.RequestMalformed
+	}
+	path, ok := canonicalPath(req.Path)
+	if !samePath(req) {
+		ok = false
+	}
+	if !ok && !p.strictest {
+		return noRoute, reason.PathAmbiguous
+	}
+	if req.Route != "" {
+		i, known := p.byName[req.Route]
+		if !known {
+			return noRoute, reason.RouteUnknown
+		}
+		return i, reason.OK
+	}
+	if !ok {
+		return len(p.routes), reason.OK
+	}
+	return p.route(req.Method, host, path), reason.OK
+}
+
+// pseudoHeadersAgree holds the header list against the attributes: a request
+// that says two things is refused. Absent pseudo-headers say nothing.
+func pseudoHeadersAgree(req *Request) bool {
+	for i := range req.Headers {
+		h := &req.Headers[i]
+		if h.Name == "" || h.Name[0] != ':' {
+			if strings.EqualFold(h.Name, "host") && !sameAuthority(h.Value, req.Host) {
+				return false
+			}
+			continue
+		}
+		switch h.Name {
+		case ":authority":
+			if !sameAuthority(h.Value, req.Host) {
+				return false
+			}
+		case ":method":
+			if h.Value != req.Method {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func sameAuthority(a, b string) bool {
+	if a == b {
+		return true
+	}
+	hostA, okA := canonicalHost(a)
+	hostB, okB := canonicalHost(b)
+	return okA && okB && hostA == hostB
+}
+
+func samePath(req *Request) bool {
+	for i := range req.Headers {
+		if req.Headers[i].Name == ":path" && req.Headers[i].Value != req.Path {
+			return false
+		}
+	}
+	return true
+}
+
+// bound holds the proofs of possession against what the token is bound to and
+// what class and route ask for.
+func (d *Decision) bound(req *Request, cred *credential) reason.Reason {
+	presented := proof.Presented{Certificate: req.Certificate, DPoPScheme: cred.dpop}
+	if cred.dpop {
+		presented.DPoPProofs = countHeader(req, "dpop")
+	}
+	proven, r := proof.Check(&presented, &d.Session.Confirm)
+	if r != reason.OK {
+		return r
+	}
+	for _, any := range d.demand.bindings {
+		if proven&any == 0 {
+			return reason.BindingMissing
+		}
+	}
+	return reason.OK
+}

@@ -1,0 +1,72 @@
+package extauthz
+
+import (
+	"slices"
+
+	"github.com/holdfast-authz/holdfast/cache/jose"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
+)
+
+// MaxClasses bounds the classes of a configuration: a verified token remembers
+// the classes that its claims fit as a set of bits.
+const MaxClasses = 64
+
+// Class is a kind of session: the first one that matches sets its demands.
+type Class struct {
+	Name   string
+	Match  ClassMatch
+	Demand Demand
+	Mode   Mode
+}
+
+// ClassMatch says which sessions belong to a class. All that is named must
+// hold; a list means one of. The zero ClassMatch takes every session.
+type ClassMatch struct {
+	Credentials []CredentialKind
+	Issuers     []string
+	Clients     []string
+	Types       []string // JOSE typ in lower case, without "application/"; "" = absent
+	Claims      map[string][]string
+}
+
+// Classify tells which classes a verified token's own content fits, as a set
+// of bits. It is called once a token; how the credential was carried counts at
+// each request.
+func (p *Policy) Classify(s *token.Session, claims *jose.Object) (fits uint64) {
+	for i := range p.classes {
+		m := &p.classes[i].Match
+		if oneOf(m.Issuers, s.Issuer) && oneOf(m.Clients, s.Client) && oneOf(m.Types, s.Type) &&
+			claimsFit(m.Claims, claims) {
+			fits |= 1 << i
+		}
+	}
+	return fits
+}
+
+// oneOf takes everything where nothing is listed.
+func oneOf(list []string, value string) bool {
+	return len(list) == 0 || slices.Contains(list, value)
+}
+
+func claimsFit(want map[string][]string, claims *jose.Object) bool {
+	for name, values := range want {
+		got, ok := claims.Get(name)
+		if !ok || !slices.ContainsFunc(values, func(v string) bool { return claimIs(&got, v) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// class picks the first class that fits, by the token and by its carrier.
+func (p *Policy) class(fits uint64, kind CredentialKind) int {
+	for i := range p.classes {
+		if fits&(1<<i) == 0 {
+			continue
+		}
+		if by := p.classes[i].Match.Credentials; len(by) == 0 || slices.Contains(by, kind) {
+			return i
+		}
+	}
+	return noClass
+}

@@ -1,0 +1,66 @@
+package extauthz
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-authz/holdfast/extauthz/reason"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
+)
+
+// fresh holds a session's times and strength against what is demanded. Clock
+// skew does not count here (contract §10): it belongs to exp, nbf and iat.
+func fresh(s *token.Session, d *demand, now time.Time) reason.Reason {
+	switch {
+	case over(d.maxLifetime, s.Until.Sub(s.Issued)):
+		return reason.LifetimeTooLong
+	case over(d.maxAge, now.Sub(s.Issued)):
+		return reason.TokenTooOld
+	case d.absoluteTimeout > 0 && sessionTooOld(s, d.absoluteTimeout, now):
+		return reason.SessionExpired
+	case d.maxAuthAge > 0 && authTooOld(s, d.maxAuthAge, now):
+		return reason.AuthTooOld
+	}
+	for _, accepted := range d.acr {
+		if !slices.Contains(accepted, s.ACR) {
+			return reason.ACRInsufficient
+		}
+	}
+	for _, scope := range d.scopes {
+		if !hasScope(s.Scope, scope) {
+			return reason.ScopeInsufficient
+		}
+	}
+	return reason.OK
+}
+
+func over(limit, age time.Duration) bool { return limit > 0 && age > limit }
+
+// sessionTooOld counts from auth_time, else from iat. An auth_time that lies
+// in the future would keep a session for ever: it counts as too old.
+func sessionTooOld(s *token.Session, limit time.Duration, now time.Time) bool {
+	if s.Auth.IsZero() {
+		return now.Sub(s.Issued) > limit
+	}
+	return now.Sub(s.Auth) > limit || s.Auth.Sub(now) > maxSkew
+}
+
+// authTooOld: a missing auth_time is not a fresh one (RFC 9470, 5), nor is one
+// that lies in the future. iat is no substitute: a refresh renews it.
+func authTooOld(s *token.Session, limit time.Duration, now time.Time) bool {
+	return s.Auth.IsZero() || now.Sub(s.Auth) > limit || s.Auth.Sub(now) > maxSkew
+}
+
+// hasScope looks for one scope among those of the claim, which single spaces
+// separate (RFC 6749, 3.3).
+func hasScope(scopes, want string) bool {
+	for rest := scopes; rest != ""; {
+		var one string
+		one, rest, _ = strings.Cut(rest, " ")
+		if one == want {
+			return true
+		}
+	}
+	return false
+}

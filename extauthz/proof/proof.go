@@ -1,0 +1,70 @@
+// Package proof checks that the caller is the one its token was issued to.
+// A token names its key in cnf (RFC 7800); the method that proves it stands in
+// a file of its own: mtls.go (RFC 8705).
+package proof
+
+import (
+	"github.com/holdfast-authz/holdfast/extauthz/reason"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
+)
+
+// Methods is a set of ways to prove possession.
+type Methods uint8
+
+// The words of the configuration's binding lists.
+const (
+	DPoP   Methods = 1 << iota // RFC 9449: no proof of it is accepted yet
+	MTLS                       // RFC 8705
+	SPIFFE                     // the peer's SPIFFE ID is the token's sub: not accepted yet
+)
+
+// ParseMethod reads the configuration's word.
+func ParseMethod(word string) (Methods, bool) {
+	switch word {
+	case "dpop":
+		return DPoP, true
+	case "mtls":
+		return MTLS, true
+	case "spiffe":
+		return SPIFFE, true
+	}
+	return 0, false
+}
+
+// Presented is what the request brings to prove possession with.
+type Presented struct {
+	Certificate string // source.certificate: URL-encoded PEM, "" without one
+	DPoPScheme  bool   // the token came with the DPoP scheme
+	DPoPProofs  int    // DPoP header fields
+}
+
+// Check proves what the token's own confirmation asks for, all of it, and says
+// which methods hold. A bound token without its proof is never taken for a
+// bearer token.
+func Check(p *Presented, c *token.Confirmation) (Methods, reason.Reason) {
+	if c.Unsupported {
+		return 0, reason.BindingUnsupported
+	}
+	var proven Methods
+	if c.X5T != "" {
+		if p.Certificate == "" {
+			return 0, reason.BindingMissing
+		}
+		if !matchCertificate(p.Certificate, c.X5T) {
+			return 0, reason.BindingMismatch
+		}
+		proven |= MTLS
+	}
+	switch {
+	case c.JKT == "" && p.DPoPScheme:
+		return 0, reason.BindingMismatch // RFC 9449, 7.1: no key to check a proof against
+	case c.JKT == "":
+	case !p.DPoPScheme:
+		return 0, reason.BindingMissing // RFC 9449, 7.2: never as Bearer
+	case p.DPoPProofs == 0:
+		return 0, reason.DPoPMissing
+	default:
+		return 0, reason.BindingUnsupported // a proof that nobody has checked proves nothing
+	}
+	return proven, reason.OK
+}

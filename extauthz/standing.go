@@ -1,0 +1,70 @@
+package extauthz
+
+import (
+	"time"
+
+	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/extauthz/reason"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
+)
+
+// standing asks whether the session has been withdrawn, and whether this
+// replica can know. A revocation that is known denies even when the feed is
+// stale; without one, a feed that may hold one decides as on_feed_stale says.
+func (c *Checker) standing(now, wall time.Time, d *Decision) reason.Reason {
+	// The feed is judged before the index is read: what is applied between
+	// the two can only deny.
+	health := c.Sync.Health(now, c.Policy.feedMaxAge)
+	if hit := c.Index.Status(&d.Session.Subject, began(&d.Session, wall)); hit != (cache.Hit{}) {
+		d.Revoked = hit
+		return revokedReason(hit.Kind)
+	}
+	if health == cache.Fresh {
+		return reason.OK
+	}
+	if d.demand.onFeedStale == StaleAllow {
+		d.Detail = "the feed is " + health.String() + "; let through by on_feed_stale"
+		return reason.OK
+	}
+	if health == cache.NotReady {
+		return reason.NotReady
+	}
+	return reason.FeedStale
+}
+
+// began is when the session began: its auth_time, which a refresh keeps, else
+// the token's iat. An auth_time that lies ahead of the clock is no proof of a
+// new login, so that it can not pass a cut-off.
+func began(s *token.Session, wall time.Time) time.Time {
+	if s.Auth.IsZero() || s.Auth.After(wall.Add(maxSkew)) {
+		return s.Issued
+	}
+	return s.Auth
+}
+
+// maxSkew is the largest clock skew that a configuration may allow.
+const maxSkew = 5 * time.Minute
+
+func revokedReason(kind cache.Kinds) reason.Reason {
+	switch kind {
+	case cache.Token, cache.TokenHash:
+		return reason.TokenRevoked
+	case cache.Session:
+		return reason.SessionRevoked
+	case cache.User:
+		return reason.SubjectRevoked
+	case cache.Client:
+		return reason.ClientRevoked
+	case cache.Tenant:
+		return reason.TenantRevoked
+	case cache.Issuer:
+		return reason.IssuerRevoked
+	case cache.SigningKey:
+		return reason.SigningKeyRevoked
+	case cache.BindingKey:
+		return reason.BindingKeyRevoked
+	case cache.Device:
+		return reason.DeviceRevoked
+	}
+	return reason.Internal
+}
