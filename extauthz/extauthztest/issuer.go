@@ -7,8 +7,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	_ "crypto/sha512" // ES384
 	"crypto/sha256"
+	_ "crypto/sha512" // ES384
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
