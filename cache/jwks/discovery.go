@@ -84,5 +84,5 @@ func text(doc *jose.Object, name string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	return v.String()
+	return v.Text()
 }
