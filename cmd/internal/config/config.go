@@ -1,0 +1,202 @@
+// Package config reads holdfast.yaml.
+//
+// Load gives a complete Config or every problem of the file at once, each with
+// file, line, column and the line itself. A Config that Load returned is whole:
+// defaults are filled in, values are in range, names are unique, every class
+// and route can match, and the files it names were there. Nobody needs to look
+// again, and nobody may change it: it is read by many goroutines.
+//
+// How a file becomes a Config, a file of this package each:
+//
+//	load.go      bytes: size, UTF-8, YAML syntax, one document
+//	decode.go    nodes to fields: unknown and duplicate keys, types, enums
+//	default.go   what a key means when it is left out
+//	validate.go  what the fields mean together; issuer.go, listen.go,
+//	             class.go and route.go have a subject each
+//	problem.go   how a problem is shown
+//	encode.go    the way back, for config print
+//	schema.go    the same types as a JSON Schema, for editors
+//
+// The comments on the fields below are the descriptions in that schema.
+//
+// Paths in the file are relative to the directory that the process was started
+// in, as with Envoy, and not to the file: a moved or mounted file keeps meaning
+// the same. Environment variables are not looked at.
+package config
+
+import "time"
+
+// Config is a whole configuration, as it is in force.
+type Config struct {
+	// Version of this format: 1.
+	Version int `yaml:"version" jsonschema:"minimum=1,maximum=1"`
+	// enforce, or monitor: allow everything and record what enforce would have done.
+	Mode string `yaml:"mode" jsonschema:"enum=enforce,enum=monitor"`
+	// Where holdfast listens.
+	Listen Listen `yaml:"listen"`
+	// Who may issue tokens. At least one.
+	Issuers []Issuer `yaml:"issuers" jsonschema:"required,minItems=1"`
+	// Where a credential may be in a request.
+	Credentials []Credential `yaml:"credentials" jsonschema:"minItems=1"`
+	// Kinds of session. The first whose match holds is the session's class; a session of no class is denied. At least one.
+	Classes []Class `yaml:"classes" jsonschema:"required,minItems=1,maxItems=64"`
+	// Kinds of request. A route adds to what the class demands and never loosens it.
+	Routes []Route `yaml:"routes"`
+	// A path that two readers could understand differently: reject it, or (strictest) demand what all routes with paths demand together.
+	AmbiguousPaths string `yaml:"ambiguous_paths" jsonschema:"enum=reject,enum=strictest"`
+	// Where the client certificate of a request is found.
+	MTLS MTLS `yaml:"mtls"`
+	// How the server stops.
+	Drain Drain `yaml:"drain"`
+	// The log of revocations that all replicas follow.
+	Feed Feed `yaml:"feed"`
+	// Memory of verified and of refused tokens.
+	Cache Cache `yaml:"cache"`
+	// Request headers for the upstream.
+	Headers Headers `yaml:"headers"`
+	// One record a decision.
+	DecisionLog DecisionLog `yaml:"decision_log"`
+	// Bounds on work.
+	Limits Limits `yaml:"limits"`
+}
+
+// Listen names the listeners.
+type Listen struct {
+	// ext_authz over gRPC, for Envoy.
+	Check CheckListener `yaml:"check"`
+	// The admin API over HTTP.
+	Admin AdminListener `yaml:"admin"`
+	// ext_proc over gRPC. This version has no such listener: only "" (off).
+	Streams LaterListener `yaml:"streams"`
+	// Events of identity providers over HTTP. This version has no such listener: only "" (off).
+	Events LaterListener `yaml:"events"`
+}
+
+// CheckListener is the gRPC server that Envoy asks.
+type CheckListener struct {
+	// host:port, or unix:///path for a Unix socket. Port 0 lets the kernel choose.
+	Address string `yaml:"address"`
+	// Serve TLS. Without it the connection is plain text: keep it on loopback or on a socket.
+	TLS *CheckTLS `yaml:"tls"`
+}
+
+// CheckTLS is the TLS of the check listener.
+type CheckTLS struct {
+	// Certificate chain, PEM.
+	CertFile string `yaml:"cert_file" jsonschema:"required"`
+	// Private key of the certificate, PEM.
+	KeyFile string `yaml:"key_file" jsonschema:"required"`
+	// Demand a client certificate by one of these authorities, PEM.
+	ClientCAFile string `yaml:"client_ca_file"`
+	// Demand that the client certificate has one of these URIs, such as spiffe://prod.example/envoy. Needs client_ca_file.
+	ClientURIs []string `yaml:"client_uris"`
+}
+
+// AdminListener is the HTTP server that operators ask.
+type AdminListener struct {
+	// host:port. Other than loopback it needs token_file or tls.client_ca_file.
+	Address string `yaml:"address"`
+	// File with the bearer token that callers must present.
+	TokenFile string `yaml:"token_file"`
+	// Serve TLS.
+	TLS *AdminTLS `yaml:"tls"`
+}
+
+// AdminTLS is the TLS of the admin listener.
+type AdminTLS struct {
+	// Certificate chain, PEM.
+	CertFile string `yaml:"cert_file" jsonschema:"required"`
+	// Private key of the certificate, PEM.
+	KeyFile string `yaml:"key_file" jsonschema:"required"`
+	// Demand a client certificate by one of these authorities, PEM.
+	ClientCAFile string `yaml:"client_ca_file"`
+}
+
+// LaterListener is a listener that this version does not have.
+type LaterListener struct {
+	// Only "" (off).
+	Address string `yaml:"address" jsonschema:"enum="`
+}
+
+// MTLS says where client certificates come from.
+type MTLS struct {
+	// connection: the peer certificate of the connection, as Envoy sends it (include_peer_certificate).
+	Source string `yaml:"source" jsonschema:"enum=connection" later:"xfcc"`
+}
+
+// Drain is the end of a process.
+type Drain struct {
+	// How long checks in flight may take to finish after SIGTERM.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// Feed is the log of revocations.
+type Feed struct {
+	// Key that authenticates the records of the feed; made when it is not there. Default: feed.key in the embedded directory.
+	KeyFile string `yaml:"key_file"`
+	// NATS JetStream inside the process.
+	Embedded Embedded `yaml:"embedded"`
+	// A feed that is older than this is stale; classes and routes say in on_feed_stale what follows.
+	MaxAge time.Duration `yaml:"max_age"`
+	// A revocation is kept at least this long. Not shorter than a token can live.
+	Retention time.Duration `yaml:"retention"`
+}
+
+// Embedded is the feed's own store.
+type Embedded struct {
+	// Directory of the store, made when it is not there.
+	Directory string `yaml:"directory"`
+}
+
+// Cache is memory that saves signature checks, never any other check.
+type Cache struct {
+	// Verified tokens. A hit skips the signature only.
+	Tokens Memo `yaml:"tokens"`
+	// Tokens that were refused.
+	Negative Memo `yaml:"negative"`
+}
+
+// Memo is the size of one cache.
+type Memo struct {
+	// How long an entry serves.
+	TTL time.Duration `yaml:"ttl"`
+	// Memory for entries, in megabytes.
+	MaxMB int `yaml:"max_mb" jsonschema:"minimum=1,maximum=65536"`
+}
+
+// Headers names the request headers that holdfast sets for the upstream.
+// Those that a client sent as x-holdfast-* are always removed.
+type Headers struct {
+	// Header for the token's subject.
+	Subject string `yaml:"subject"`
+	// Header for the session's name.
+	Session string `yaml:"session"`
+	// Header for the session's class.
+	Class string `yaml:"class"`
+	// Headers that the upstream must not see.
+	Remove []string `yaml:"remove"`
+}
+
+// DecisionLog is the record of decisions.
+type DecisionLog struct {
+	// json: one object a line.
+	Format string `yaml:"format" jsonschema:"enum=json" later:"ocsf"`
+	// stdout, stderr, or {file: path}.
+	Destination Destination `yaml:"destination"`
+	// Share of allowed requests that are recorded, from 0 to 1. All others always are.
+	SampleAllow float64 `yaml:"sample_allow" jsonschema:"minimum=0,maximum=1"`
+}
+
+// Destination is where decisions are recorded. Exactly one member is set.
+type Destination struct {
+	Stream string // stdout or stderr
+	File   string // path of a file that is appended to
+}
+
+// Limits bounds what one request may cost.
+type Limits struct {
+	// Longest credential that is looked at, in bytes.
+	MaxTokenBytes int `yaml:"max_token_bytes" jsonschema:"minimum=256,maximum=65536"`
+	// Signature checks at a time. 0 is 4 for each core.
+	MaxVerifications int `yaml:"max_verifications" jsonschema:"minimum=0,maximum=65536"`
+}
