@@ -1,0 +1,310 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/holdfast-authz/holdfast/cache"
+)
+
+const (
+	firstPause = 50 * time.Millisecond // before the log is read again
+	longPause  = 10 * time.Second      // the pause doubles up to this
+)
+
+// Run follows the log and keeps the feed alive until ctx ends, which is no
+// error, or the log is closed.
+func (f *Feed) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var ticks sync.WaitGroup
+	ticks.Go(func() { f.tick(ctx) })
+	defer ticks.Wait()
+	defer cancel()
+
+	if _, damaged := f.headPosition(); damaged != nil {
+		// Nothing read from the log could mend it: see Head.
+		f.cfg.Logger.Error("feed is broken", "error", damaged)
+		<-ctx.Done()
+		return nil
+	}
+	pause := firstPause
+	for {
+		began := time.Now()
+		err := f.read(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, ErrClosed) {
+			f.note(err)
+			return fmt.Errorf("follow the feed: %w", err)
+		}
+		f.note(err)
+		if time.Since(began) > 2*longPause {
+			pause = firstPause
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		pause = min(2*pause, longPause)
+	}
+}
+
+func (f *Feed) headPosition() (position, error) {
+	if f.cfg.Head == nil {
+		return position{}, nil
+	}
+	return f.cfg.Head.position()
+}
+
+// note takes down why reading ended, and says it where that is news.
+func (f *Feed) note(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer f.wake()
+	f.stop, f.caught = nil, false
+	var b *Break
+	if !errors.As(err, &b) {
+		if f.cut == nil {
+			f.cfg.Logger.Warn("feed can not be reached, trying again", "error", err, "number", f.at.number)
+		}
+		f.cut = err
+		return
+	}
+	if f.broken == nil || f.broken.Error() != b.Error() {
+		f.cfg.Logger.Error("feed is broken; checks are answered as on_feed_stale says until the whole feed was read and verified again",
+			"error", b, "number", f.at.number, "epoch", f.at.epoch)
+		f.stats.Breaks++
+	}
+	f.broken = b
+	f.cfg.Sync.Break(b.Error())
+}
+
+// read follows the log once, until something ends it.
+func (f *Feed) read(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	cursor, target, err := f.resume(ctx)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.stop = stop
+	f.stats.Last = target
+	f.mu.Unlock()
+	if cursor.number >= target {
+		f.reached(target)
+	}
+	err = f.cfg.Log.Read(ctx, cursor.number, func(number uint64, b []byte) error {
+		r, err := open(f.cfg.Key, cursor, number, b)
+		if err != nil {
+			return err
+		}
+		if err := f.take(&r, len(b)); err != nil {
+			return err
+		}
+		cursor = r.position
+		if number == target {
+			f.reached(target)
+		}
+		return nil
+	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// resume decides where to read on: behind what is applied, where the log still
+// has that; from the start, where the feed is new or broken. target is the
+// end of the log as it is now.
+func (f *Feed) resume(ctx context.Context) (cursor position, target uint64, err error) {
+	f.mu.Lock()
+	at, broken := f.at, f.broken
+	f.mu.Unlock()
+	target, err = f.cfg.Log.Last(ctx)
+	if err != nil {
+		return position{}, 0, fmt.Errorf("find the end of the log: %w", err)
+	}
+	if target < at.number {
+		return position{}, 0, breakAt(target, ErrRolled, "record %d was applied here", at.number)
+	}
+	if target < f.head.number {
+		return position{}, 0, breakAt(target, ErrRolled,
+			"this machine has seen record %d of epoch %v; bring the log back, or see the head file %s", f.head.number, f.head.epoch, f.cfg.Head.path)
+	}
+	if at.number == 0 || broken != nil {
+		return position{}, target, nil
+	}
+	b, err := f.cfg.Log.Get(ctx, at.number)
+	if errors.Is(err, ErrNoRecord) {
+		return position{}, 0, breakAt(at.number, ErrGap, "it was applied here, and the log has it no more")
+	}
+	if err != nil {
+		return position{}, 0, fmt.Errorf("read record %d again: %w", at.number, err)
+	}
+	r, err := parse(f.cfg.Key, at.number, b)
+	if err != nil {
+		return position{}, 0, err
+	}
+	if err := same(&r, at); err != nil {
+		return position{}, 0, err
+	}
+	return at, target, nil
+}
+
+// same holds a record to one that was seen before under its number.
+func same(r *record, seen position) error {
+	switch {
+	case r.epoch != seen.epoch:
+		return breakAt(seen.number, ErrEpoch, "epoch %v, not %v: the log was made anew", r.epoch, seen.epoch)
+	case r.position != seen:
+		return breakAt(seen.number, ErrHistory, "another record was seen here under that number")
+	}
+	return nil
+}
+
+// take applies a verified record, unless that was done before.
+func (f *Feed) take(r *record, size int) error {
+	var events []cache.Event
+	if r.kind == typeEvents {
+		var err error
+		if events, err = cache.DecodeEvents(r.payload); err != nil {
+			return breakAt(r.number, ErrForm, "%v", err)
+		}
+	}
+	// at is written by this goroutine only.
+	for _, seen := range [...]position{f.at, f.head} {
+		if r.number == seen.number {
+			if err := same(r, seen); err != nil {
+				return err
+			}
+		}
+	}
+	if r.number <= f.at.number {
+		return nil
+	}
+	f.cfg.Apply(r.number, r.at, events)
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at = r.position
+	f.stats.Bytes += uint64(size)
+	if r.at.After(f.stats.LastTime) {
+		f.stats.LastTime = r.at
+	}
+	// Only a record of our own proves that nothing is missing before it, and
+	// it proves that for the moment in which it was sent.
+	var proof time.Time
+	if r.hash == f.own.hash && r.kind != typeGenesis {
+		proof = f.own.when
+		f.proof = proof
+		if !f.synced {
+			f.synced = true
+			f.cfg.Logger.Info("feed is in sync", "number", r.number, "epoch", r.epoch)
+		}
+	}
+	f.cfg.Sync.Advance(r.number, proof)
+	if f.caught && f.cfg.Head != nil {
+		f.noteHead()
+	}
+	f.wake()
+	return nil
+}
+
+// reached notes that everything is applied which the log had when the read
+// began, and with that a feed that was broken is whole again.
+func (f *Feed) reached(target uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer f.wake()
+	f.caught = true
+	if f.cut != nil {
+		f.cfg.Logger.Info("feed can be reached again", "number", target)
+		f.cut = nil
+	}
+	if f.broken != nil {
+		f.broken = nil
+		f.cfg.Sync.Mend()
+		f.cfg.Logger.Warn("feed is whole again: every record was read and verified", "number", target, "epoch", f.at.epoch)
+	}
+	if f.cfg.Head == nil || target == 0 {
+		return
+	}
+	if f.cfg.Head.fresh && !f.synced {
+		f.cfg.Logger.Warn("there was no head file: the log is accepted as it is, and whether it was rolled back is unknown",
+			"file", f.cfg.Head.path, "number", target, "epoch", f.at.epoch)
+	}
+	f.noteHead()
+}
+
+// noteHead writes the head without waiting for the disk; the caller holds mu.
+func (f *Feed) noteHead() {
+	err := f.cfg.Head.store(f.at, false)
+	if err != nil && !f.mute {
+		f.cfg.Logger.Warn("the highest record seen can not be noted", "error", err)
+	}
+	f.mute = err != nil
+}
+
+// tick appends a record whenever the last own one that was applied is too old
+// to prove that the feed is alive.
+func (f *Feed) tick(ctx context.Context) {
+	pause := firstPause
+	for {
+		if f.wait(ctx, func() bool { return f.caught && f.broken == nil }) != nil {
+			return
+		}
+		f.mu.Lock()
+		proof := f.proof
+		f.mu.Unlock()
+		if rest := f.period() - time.Since(proof); !proof.IsZero() && rest > 0 {
+			if !sleep(ctx, rest) {
+				return
+			}
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, f.cfg.MaxAge)
+		_, _, err := f.append(bounded, typeTick, nil)
+		cancel()
+		if err == nil {
+			pause = firstPause
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if pause == firstPause {
+			f.cfg.Logger.Warn("no tick can be appended; the feed will be stale", "error", err)
+		}
+		if !sleep(ctx, pause) {
+			return
+		}
+		pause = min(2*pause, f.cfg.MaxAge/5)
+	}
+}
+
+// period is the time between two own records: a fifth of MaxAge, varied so
+// that replicas do not write in step.
+func (f *Feed) period() time.Duration {
+	fifth := f.cfg.MaxAge / 5
+	return fifth - fifth/10 + rand.N(fifth/5+1)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

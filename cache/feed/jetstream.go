@@ -1,0 +1,246 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// streamName is fixed by the contract, its subject is ours.
+	streamName = "HOLDFAST"
+	subject    = "holdfast.feed"
+
+	// fetchRecords is what one request reads ahead; a record is at most
+	// MaxRecord long, so this bounds memory.
+	fetchRecords = 64
+	// fetchTime is how long one request waits for new records.
+	fetchTime = 2 * time.Second
+	// apiTime bounds every other request to the broker.
+	apiTime = 5 * time.Second
+)
+
+// JetStream is a Log in a JetStream stream.
+type JetStream struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+}
+
+// OpenJetStream finds or makes the stream HOLDFAST on a connection, which
+// stays the caller's. A stream whose configuration may discard, replace or
+// delete records is refused.
+func OpenJetStream(ctx context.Context, conn *nats.Conn, replicas int) (*JetStream, error) {
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(apiTime))
+	if err != nil {
+		return nil, fmt.Errorf("open the feed's stream: %w", err)
+	}
+	want := streamConfig(replicas)
+	stream, err := js.Stream(ctx, streamName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = js.CreateStream(ctx, want)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the feed's stream %s: %w", streamName, err)
+	}
+	have := stream.CachedInfo().Config
+	if differs := differences(&have, &want); len(differs) > 0 {
+		return nil, fmt.Errorf("stream %s exists with a configuration under which records can be lost: %s; edit the stream, or remove it if it is not Holdfast's",
+			streamName, strings.Join(differs, ", "))
+	}
+	return &JetStream{js: js, stream: stream}, nil
+}
+
+// streamConfig is a stream that keeps everything: no limit discards a record,
+// nobody can delete one or replace it.
+func streamConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              streamName,
+		Description:       "Holdfast's feed of revocations: never trim, edit or mirror it by hand",
+		Subjects:          []string{subject},
+		Retention:         jetstream.LimitsPolicy,
+		MaxConsumers:      -1,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		Discard:           jetstream.DiscardNew,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		DenyDelete:        true,
+		DenyPurge:         true,
+	}
+}
+
+// differences lists what of a stream's configuration would let records vanish,
+// change, or come back.
+func differences(have, want *jetstream.StreamConfig) []string {
+	var found []string
+	check := func(name string, have, want any) {
+		if have != want {
+			found = append(found, fmt.Sprintf("%s is %v, not %v", name, have, want))
+		}
+	}
+	check("subjects", strings.Join(have.Subjects, " "), strings.Join(want.Subjects, " "))
+	check("retention", have.Retention, want.Retention)
+	check("storage", have.Storage, want.Storage)
+	check("discard", have.Discard, want.Discard)
+	check("max_age", have.MaxAge, want.MaxAge)
+	check("max_msgs", have.MaxMsgs, want.MaxMsgs)
+	check("max_bytes", have.MaxBytes, want.MaxBytes)
+	check("max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	check("max_msg_size", have.MaxMsgSize, want.MaxMsgSize)
+	check("deny_delete", have.DenyDelete, want.DenyDelete)
+	check("deny_purge", have.DenyPurge, want.DenyPurge)
+	check("allow_rollup_hdrs", have.AllowRollup, false)
+	check("allow_msg_ttl", have.AllowMsgTTL, false)
+	check("no_ack", have.NoAck, false)
+	check("sealed", have.Sealed, false)
+	check("mirror", have.Mirror != nil, false)
+	check("sources", len(have.Sources), 0)
+	check("subject_transform", have.SubjectTransform != nil, false)
+	check("first_seq", max(have.FirstSeq, 1), uint64(1))
+	check("persist_mode", have.PersistMode, want.PersistMode)
+	check("num_replicas", have.Replicas, want.Replicas)
+	return found
+}
+
+// Append implements Log.
+func (j *JetStream) Append(ctx context.Context, after uint64, record []byte) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	// No Nats-Msg-Id: the broker would answer a record whose id it has seen
+	// with the old one's number.
+	ack, err := j.js.Publish(ctx, subject, record,
+		jetstream.WithExpectStream(streamName), jetstream.WithExpectLastSequence(after))
+	var api *jetstream.APIError
+	switch {
+	case err == nil && ack.Duplicate:
+		return 0, fmt.Errorf("%w: it was answered as a duplicate of record %d", ErrRefused, ack.Sequence)
+	case err == nil:
+		return ack.Sequence, nil
+	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+		return 0, fmt.Errorf("%w: %w", ErrConflict, err)
+	case errors.As(err, &api), errors.Is(err, nats.ErrMaxPayload):
+		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return 0, err
+}
+
+// Get implements Log.
+func (j *JetStream) Get(ctx context.Context, number uint64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	msg, err := j.stream.GetMsg(ctx, number)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, fmt.Errorf("record %d: %w", number, ErrNoRecord)
+	case err != nil:
+		return nil, gone(err)
+	case msg.Sequence != number:
+		return nil, fmt.Errorf("the broker gave record %d instead of %d", msg.Sequence, number)
+	}
+	return msg.Data, nil
+}
+
+// Last implements Log.
+func (j *JetStream) Last(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	info, err := j.stream.Info(ctx)
+	if err != nil {
+		return 0, gone(err)
+	}
+	return info.State.LastSeq, nil
+}
+
+// gone makes a break of the answer that the stream is no more.
+func gone(err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return breakAt(0, ErrRolled, "the broker has no stream %s any more: bring it back from a backup, or restart Holdfast to begin a new one", streamName)
+	}
+	return err
+}
+
+// Read implements Log. It holds the broker to the count of the records: a
+// consumer that passes over one is an error, and so is one that stays silent
+// while the stream has more.
+func (j *JetStream) Read(ctx context.Context, after uint64, fn func(number uint64, record []byte) error) error {
+	consumer, err := j.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       after + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: 10 * fetchTime,
+	})
+	if err != nil {
+		return gone(fmt.Errorf("read the feed's stream: %w", err))
+	}
+	defer func() {
+		// The broker drops it by itself where this can not be said.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiTime)
+		defer cancel()
+		_ = j.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+	}()
+	for ctx.Err() == nil {
+		before := after
+		if after, err = fetch(ctx, consumer, after, fn); err != nil {
+			return err
+		}
+		if after != before {
+			continue
+		}
+		last, err := j.Last(ctx)
+		if err != nil {
+			return err
+		}
+		if last < after {
+			return breakAt(last, ErrRolled, "record %d was read before", after)
+		}
+		// Twice silent: the first time, it may just have come.
+		if last > after {
+			if after, err = fetch(ctx, consumer, after, fn); err != nil {
+				return err
+			}
+			if after == before {
+				return breakAt(after, ErrGap, "the broker counts %d records and does not give the next one", last)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// fetch reads what is there, or comes in a while, and gives the last number.
+func fetch(ctx context.Context, consumer jetstream.Consumer, after uint64, fn func(number uint64, record []byte) error) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	batch, err := consumer.Fetch(fetchRecords, jetstream.FetchContext(ctx))
+	if err != nil {
+		return after, fmt.Errorf("read the feed's stream: %w", err)
+	}
+	for msg := range batch.Messages() {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return after, fmt.Errorf("read the feed's stream: %w", err)
+		}
+		if meta.Sequence.Stream != after+1 {
+			return after, breakAt(after, ErrGap, "the broker went on with record %d", meta.Sequence.Stream)
+		}
+		if err := fn(after+1, msg.Data()); err != nil {
+			return after, err
+		}
+		after++
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return after, fmt.Errorf("read the feed's stream: %w", err)
+	}
+	return after, nil
+}
+
+// Close implements Log; the connection is the caller's.
+func (j *JetStream) Close() error { return nil }
