@@ -199,7 +199,7 @@ func (p *parser) object(depth int) (*Object, error) {
 			return nil, err
 		}
 		if seen.twice(obj.members, name) {
-			return nil, p.errorf("member %q stands twice", name)
+			return nil, p.errorf("member %.64q stands twice", name)
 		}
 		p.space()
 		if p.peek() != ':' {

@@ -1,0 +1,189 @@
+package token
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/cache/jose"
+	"github.com/holdfast-authz/holdfast/extauthz/reason"
+)
+
+// maxDate is the last second of the year 9999. Larger numbers wrap around in
+// more than one library (security cases JC03, JC04).
+const maxDate = 253402300799
+
+// reader reads claims by their types and remembers whether one was wrong.
+type reader struct {
+	claims *jose.Object
+	wrong  bool
+}
+
+// text reads an optional string; "" where it is absent. Exactly this name:
+// no case folding, no trimming.
+func (r *reader) text(name string) string {
+	v, there := r.claims.Get(name)
+	if !there {
+		return ""
+	}
+	text, ok := v.Text()
+	if !ok || len(text) > cache.MaxValueBytes {
+		r.wrong = true
+		return ""
+	}
+	return text
+}
+
+// date reads a NumericDate (RFC 7519 section 2) and drops its fraction. An
+// exponent is refused: nobody writes one by honest means.
+func (r *reader) date(name string) (t time.Time, there bool) {
+	v, there := r.claims.Get(name)
+	if !there {
+		return time.Time{}, false
+	}
+	whole, fraction, _ := strings.Cut(v.Raw(), ".")
+	seconds, err := strconv.ParseUint(whole, 10, 64)
+	if v.Kind() != jose.Number || err != nil || seconds > maxDate || strings.ContainsAny(fraction, "eE") {
+		r.wrong = true
+		return time.Time{}, true
+	}
+	return time.Unix(int64(seconds), 0).UTC(), true
+}
+
+// read fills the session from the claims, and tells whether all are there and
+// of their types. iss, aud and the time are judged elsewhere.
+func (s *Session) read(i *issuer, claims *jose.Object) bool {
+	r := reader{claims: claims}
+	var there bool
+	if s.Until, there = r.date("exp"); !there {
+		r.wrong = true
+	}
+	if s.Issued, there = r.date("iat"); !there {
+		r.wrong = true
+	}
+	s.NotBefore, _ = r.date("nbf")
+	s.Auth, _ = r.date("auth_time")
+	s.Sub = r.text("sub")
+	s.SID = r.text(i.Claims.Session)
+	s.JTI = r.text("jti")
+	s.Tenant = r.text(i.Claims.Tenant)
+	s.Device = r.text(i.Claims.Device)
+	s.ACR = r.text("acr")
+	s.Scope = r.text("scope")
+	azp := r.text("azp")
+	if s.Client = r.text(i.Claims.Client); s.Client == "" {
+		s.Client = azp
+	}
+	// The registered names keep their types where others are configured.
+	r.text("sid")
+	r.text("client_id")
+	s.Confirm = r.confirmation()
+	if s.Sub == "" && (claims.Has("sub") || s.SID == "") {
+		r.wrong = true // Keycloak's lightweight tokens have a sid alone
+	}
+	return !r.wrong
+}
+
+// audience judges aud (RFC 7519 section 4.1.3): one string or a list of them.
+func audience(claims *jose.Object, ours []string) reason.Reason {
+	v, _ := claims.Get("aud")
+	if text, ok := v.Text(); ok {
+		return match(slices.Contains(ours, text))
+	}
+	items, ok := v.Items()
+	if !ok {
+		return reason.ClaimsInvalid
+	}
+	found := false
+	for _, item := range items {
+		text, ok := item.Text()
+		if !ok {
+			return reason.ClaimsInvalid
+		}
+		found = found || slices.Contains(ours, text)
+	}
+	return match(found)
+}
+
+func match(found bool) reason.Reason {
+	if found {
+		return reason.OK
+	}
+	return reason.AudienceMismatch
+}
+
+// otherMethods are the registered confirmation methods (RFC 7800 section 6.2
+// and later) that can not be checked here. To ignore one would make a bound
+// token a bearer token. Members that are not registered are no methods.
+var otherMethods = [...]string{"jwk", "jwe", "kid", "jku", "osc"}
+
+// confirmation reads cnf. null and {} confirm nothing and are still no
+// licence to come without a proof.
+func (r *reader) confirmation() (c Confirmation) {
+	v, there := r.claims.Get("cnf")
+	if !there {
+		return c
+	}
+	c.Present = true
+	methods, ok := v.Object()
+	if !ok {
+		c.Unsupported = true
+		r.wrong = r.wrong || v.Kind() != jose.Null
+		return c
+	}
+	c.X5T = r.thumbprint(methods, "x5t#S256")
+	c.JKT = r.thumbprint(methods, "jkt")
+	c.Unsupported = c.X5T == "" && c.JKT == "" || slices.ContainsFunc(otherMethods[:], methods.Has)
+	return c
+}
+
+// thumbprint reads a SHA-256 digest in base64url: 43 characters, no second
+// spelling. Hex, padding and a SHA-1 are a broken issuer, not an unbound token.
+func (r *reader) thumbprint(methods *jose.Object, name string) string {
+	v, there := methods.Get(name)
+	if !there {
+		return ""
+	}
+	text, _ := v.Text()
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(sum) != sha256.Size || len(text) != base64.RawURLEncoding.EncodedLen(sha256.Size) {
+		r.wrong = true
+		return ""
+	}
+	return text
+}
+
+// name sets a digest for each kind by which a revocation can name the session.
+func (s *Session) name(signingInput string) {
+	sum := sha256.Sum256([]byte(signingInput))
+	binding := s.Confirm.X5T
+	if binding == "" {
+		binding = s.Confirm.JKT
+	} else if s.Confirm.JKT != "" {
+		s.OtherKey = cache.KeyOf(cache.BindingKey, "", s.Confirm.JKT)
+	}
+	for _, by := range [...]struct {
+		kind  cache.Kinds
+		value string
+	}{
+		{cache.Token, s.JTI},
+		{cache.Session, s.SID},
+		{cache.User, s.Sub},
+		{cache.Client, s.Client},
+		{cache.Tenant, s.Tenant},
+		{cache.Issuer, s.Issuer},
+		{cache.SigningKey, s.KeyID},
+		{cache.BindingKey, binding},
+		{cache.Device, s.Device},
+		// Not of the whole token: (r, n-s) is another text of the same token.
+		{cache.TokenHash, base64.RawURLEncoding.EncodeToString(sum[:])},
+	} {
+		if by.value != "" {
+			s.Subject.Set(by.kind, cache.KeyOf(by.kind, s.Issuer, by.value))
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package token
+
+import (
+	"time"
+
+	"github.com/holdfast-authz/holdfast/cache"
+)
+
+// Session is a verified token, in the checker's terms. After OK all of it is
+// true of the token; after a reason that comes later than the signature it
+// holds what was read until then; after any other it is empty. Its strings do
+// not alias the credential.
+type Session struct {
+	Issuer   string
+	Sub      string
+	SID      string
+	JTI      string
+	Client   string // the client claim, else azp
+	Tenant   string
+	Device   string
+	KeyID    string // of the key that verified it, also where the token names none
+	Type     string // JOSE typ: lower case, without "application/"; "" where absent
+	ACR      string
+	Scope    string
+	Subject  cache.Subject // a digest for each of the above that it has
+	OtherKey cache.Key     // BindingKey of jkt where cnf has x5t#S256 too, else zero
+
+	Issued    time.Time // iat
+	NotBefore time.Time // nbf, zero where absent
+	Auth      time.Time // auth_time, zero where absent
+	Until     time.Time // exp
+
+	Confirm Confirmation
+	Classes uint64 // what Config.Classify said of it
+
+	digest [32]byte // SHA-256 of the whole credential: the memo's key
+}
+
+// Began is when the session began: at its login, else when the token was issued.
+func (s *Session) Began() time.Time {
+	if s.Auth.IsZero() {
+		return s.Issued
+	}
+	return s.Auth
+}
+
+// Confirmation is the cnf claim (RFC 7800): the key whose proof has to come
+// with the token. Where both thumbprints stand, both must be proved.
+type Confirmation struct {
+	Present     bool   // there is a cnf; then the token is never plain bearer
+	Unsupported bool   // it has no method that is known here, or another registered one too
+	X5T         string // x5t#S256 (RFC 8705, 3.1): 43 characters, or ""
+	JKT         string // jkt (RFC 9449, 6.1): 43 characters, or ""
+}

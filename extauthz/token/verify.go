@@ -1,0 +1,216 @@
+package token
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/holdfast-authz/holdfast/cache/jose"
+	"github.com/holdfast-authz/holdfast/extauthz/reason"
+)
+
+// Limits of a credential's length, in bytes.
+const (
+	defaultMaxBytes = 8192
+	largestMaxBytes = 64 << 10
+)
+
+// Keys gives an issuer's current keys from memory.
+type Keys interface {
+	// KeySet is ok=false where the issuer has no usable keys now.
+	KeySet(issuer string) (set *jose.KeySet, ok bool)
+	// Wanted says that a token names a key the set does not have. It returns
+	// at once; whether and when keys are fetched is not the check's business.
+	Wanted(issuer string)
+}
+
+// Memo remembers bytes under a digest for some time. A value that Get gives
+// belongs to the caller; Put keeps a copy.
+type Memo interface {
+	Get(digest *[32]byte, dst []byte) ([]byte, bool)
+	Put(digest *[32]byte, v []byte)
+}
+
+// Config of a Verifier. A reload makes a new one.
+type Config struct {
+	Issuers []Issuer // at least one
+	Keys    Keys     // required
+
+	// Good and Bad remember what was verified and what did not verify; nil
+	// remembers nothing. They may outlive the Verifier.
+	Good, Bad Memo
+
+	// MaxBytes is the longest credential that is looked at; default 8192, at
+	// most 64 KiB.
+	MaxBytes int
+
+	// Generation differs for each configuration that a shared Memo has seen.
+	Generation uint64
+
+	// Classify looks at a verified token once; its answer stays with the
+	// session. typ is in the form of Session.Type. May be nil.
+	Classify func(typ string, s *Session, claims *jose.Object) uint64
+
+	// Acquire lets one more signature check run, or says that too many do;
+	// Release ends it. Both or none.
+	Acquire func() bool
+	Release func()
+}
+
+// Verifier verifies tokens. It does not change; any goroutine may use it.
+type Verifier struct {
+	c       Config
+	issuers map[string]*issuer
+	config  [16]byte // digest of what a memo entry depends on
+}
+
+// New makes a Verifier, or says what is wrong with the configuration.
+func New(c Config) (*Verifier, error) {
+	v := &Verifier{c: c, issuers: make(map[string]*issuer, len(c.Issuers))}
+	switch {
+	case len(c.Issuers) == 0:
+		return nil, errors.New("no issuers: no token could be verified")
+	case c.Keys == nil:
+		return nil, errors.New("no keys: no token could be verified")
+	case (c.Acquire == nil) != (c.Release == nil):
+		return nil, errors.New("acquire and release come together")
+	case c.MaxBytes < 0 || c.MaxBytes > largestMaxBytes:
+		return nil, fmt.Errorf("max_token_bytes %d is not from 1 to %d", c.MaxBytes, largestMaxBytes)
+	case c.MaxBytes == 0:
+		v.c.MaxBytes = defaultMaxBytes
+	}
+	for _, one := range c.Issuers {
+		i, err := compile(one)
+		if err != nil {
+			return nil, err
+		}
+		if v.issuers[i.Name] != nil {
+			return nil, fmt.Errorf("issuer %q stands twice", i.Name)
+		}
+		v.issuers[i.Name] = i
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %#v", c.Generation, c.Issuers))
+	v.config = [16]byte(sum[:16])
+	return v, nil
+}
+
+// Verify judges a credential at now and fills s. Only reason.OK lets anything on.
+func (v *Verifier) Verify(raw string, now time.Time, s *Session) reason.Reason {
+	*s = Session{}
+	if len(raw) > v.c.MaxBytes {
+		return reason.TokenTooLarge
+	}
+	// Of the whole text: a forged signature on a known payload is another token.
+	s.digest = sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))
+	if i, ok := v.remembered(s); ok {
+		return s.timely(i, now)
+	}
+	if v.refused(&s.digest) {
+		return reason.SignatureInvalid
+	}
+	t, err := jose.Parse(raw)
+	if err != nil {
+		return why(err)
+	}
+	return v.verify(t, now, s)
+}
+
+// verify goes on with a token whose form is right.
+func (v *Verifier) verify(t *jose.JWS, now time.Time, s *Session) reason.Reason {
+	iss, _ := t.Claims.Get("iss")
+	name, ok := iss.Text()
+	if !ok {
+		return reason.ClaimsInvalid
+	}
+	i := v.issuers[name]
+	if i == nil {
+		return reason.IssuerUnknown
+	}
+	if !slices.Contains(i.Algorithms, t.Alg) {
+		return reason.AlgorithmRefused
+	}
+	set, ok := v.c.Keys.KeySet(i.Name)
+	if !ok || set == nil {
+		return reason.KeysUnavailable
+	}
+	key, err := set.Find(t)
+	if errors.Is(err, jose.ErrKeyUnknown) {
+		v.c.Keys.Wanted(i.Name)
+	}
+	if err != nil {
+		return why(err)
+	}
+	switch r := v.signature(key, t); r {
+	case reason.OK:
+	case reason.SignatureInvalid:
+		v.refuse(&s.digest, i, set)
+		return r
+	default:
+		return r
+	}
+
+	s.Issuer, s.KeyID, s.Type = i.Name, key.ID, mediaType(t.Type)
+	if !i.accepts(s.Type, t.Claims) {
+		return reason.TypeRefused
+	}
+	if r := audience(t.Claims, i.Audiences); r != reason.OK {
+		return r
+	}
+	if !s.read(i, t.Claims) {
+		return reason.ClaimsInvalid
+	}
+	s.name(t.SigningInput)
+	if v.c.Classify != nil {
+		s.Classes = v.c.Classify(s.Type, s, t.Claims)
+	}
+	v.remember(s, set)
+	return s.timely(i, now)
+}
+
+// signature runs one signature check among a bounded number.
+func (v *Verifier) signature(key *jose.Key, t *jose.JWS) reason.Reason {
+	if v.c.Acquire != nil {
+		if !v.c.Acquire() {
+			return reason.Overloaded
+		}
+		defer v.c.Release()
+	}
+	if err := key.Verify(t); err != nil {
+		return why(err)
+	}
+	return reason.OK
+}
+
+// why translates what jose says.
+func why(err error) reason.Reason {
+	switch {
+	case errors.Is(err, jose.ErrMalformed):
+		return reason.TokenMalformed
+	case errors.Is(err, jose.ErrAlgorithm):
+		return reason.AlgorithmRefused
+	case errors.Is(err, jose.ErrKeyUnknown):
+		return reason.KeyUnknown
+	case errors.Is(err, jose.ErrSignature):
+		return reason.SignatureInvalid
+	}
+	return reason.Internal
+}
+
+// timely judges a verified session by the clock, with the issuer's skew. It
+// runs on every check, also where all else was remembered. A token ends at
+// exp+skew: it is no longer good in that very moment (RFC 7519 section 4.1.4).
+func (s *Session) timely(i *issuer, now time.Time) reason.Reason {
+	late := now.Add(i.Skew)
+	switch {
+	case s.Issued.After(late):
+		return reason.ClaimsInvalid
+	case !now.Before(s.Until.Add(i.Skew)):
+		return reason.TokenExpired
+	case s.NotBefore.After(late):
+		return reason.TokenNotYetValid
+	}
+	return reason.OK
+}
