@@ -32,10 +32,10 @@ type ClassMatch struct {
 // Classify tells which classes a verified token's own content fits, as a set
 // of bits. It is called once a token; how the credential was carried counts at
 // each request.
-func (p *Policy) Classify(s *token.Session, claims *jose.Object) (fits uint64) {
+func (p *Policy) Classify(typ string, s *token.Session, claims *jose.Object) (fits uint64) {
 	for i := range p.classes {
 		m := &p.classes[i].Match
-		if oneOf(m.Issuers, s.Issuer) && oneOf(m.Clients, s.Client) && oneOf(m.Types, s.Type) &&
+		if oneOf(m.Issuers, s.Issuer) && oneOf(m.Clients, s.Client) && oneOf(m.Types, typ) &&
 			claimsFit(m.Claims, claims) {
 			fits |= 1 << i
 		}
@@ -69,4 +69,22 @@ func (p *Policy) class(fits uint64, kind CredentialKind) int {
 		}
 	}
 	return noClass
+}
+
+// claimIs compares a claim with a configured word: a string or number by its
+// text, true and false by their names, a list by holding one that is equal.
+func claimIs(v *jose.Value, want string) bool {
+	if text, ok := v.Text(); ok {
+		return text == want
+	}
+	if items, ok := v.Items(); ok {
+		return slices.ContainsFunc(items, func(item jose.Value) bool {
+			text, ok := item.Text()
+			return ok && text == want
+		})
+	}
+	if _, ok := v.Object(); ok {
+		return false
+	}
+	return v.Raw() == want
 }

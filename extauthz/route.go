@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +15,8 @@ type Route struct {
 	Anonymous bool // no credential is looked at
 }
 
-// RouteMatch is one way to match a request; all that it names must hold.
+// RouteMatch is one way to match a request; all that it names must hold, and
+// the zero RouteMatch takes every request.
 type RouteMatch struct {
 	Hosts   []string // exact, without case, port and one trailing dot
 	Paths   []string // /exact or /below/*
@@ -45,9 +45,6 @@ type pattern struct {
 func compileRoute(r Route) (route, error) {
 	compiled := route{Route: r}
 	for _, m := range r.Match {
-		if len(m.Hosts)+len(m.Paths)+len(m.Methods) == 0 {
-			return route{}, errors.New("a match names neither hosts, paths nor methods")
-		}
 		one := match{methods: m.Methods}
 		for _, h := range m.Hosts {
 			host, ok := canonicalHost(h)

@@ -15,7 +15,7 @@ func (c *Checker) standing(now, wall time.Time, d *Decision) reason.Reason {
 	// The feed is judged before the index is read: what is applied between
 	// the two can only deny.
 	health := c.Sync.Health(now, c.Policy.feedMaxAge)
-	if hit := c.Index.Status(&d.Session.Subject, began(&d.Session, wall)); hit != (cache.Hit{}) {
+	if hit := c.withdrawn(&d.Session, wall); hit != (cache.Hit{}) {
 		d.Revoked = hit
 		return revokedReason(hit.Kind)
 	}
@@ -30,6 +30,19 @@ func (c *Checker) standing(now, wall time.Time, d *Decision) reason.Reason {
 		return reason.NotReady
 	}
 	return reason.FeedStale
+}
+
+// withdrawn asks the index for the session's names. A token that is bound to
+// two keys has two names of that kind.
+func (c *Checker) withdrawn(s *token.Session, wall time.Time) cache.Hit {
+	at := began(s, wall)
+	hit := c.Index.Status(&s.Subject, at)
+	if hit == (cache.Hit{}) && s.OtherKey != (cache.Key{}) {
+		var other cache.Subject
+		other.Set(cache.BindingKey, s.OtherKey)
+		hit = c.Index.Status(&other, at)
+	}
+	return hit
 }
 
 // began is when the session began: its auth_time, which a refresh keeps, else
