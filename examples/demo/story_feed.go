@@ -1,0 +1,123 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// crash kills Holdfast. While it is down Envoy lets nobody in, and when it is
+// back the revocation holds: never is the lost phone served in between.
+func (s *story) crash(ctx context.Context) error {
+	s.holdfast.Kill()
+	laptop := request{by: s.alice, token: s.laptop.Access, path: "/orders"}
+	if _, err := s.expect(ctx, laptop, http.StatusServiceUnavailable, ""); err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := s.startHoldfast(ctx); err != nil {
+		return err
+	}
+	if err := s.holds(ctx); err != nil {
+		return err
+	}
+	s.say("   decides again %.0f ms after its start", ms(time.Since(start)))
+	return nil
+}
+
+// holds waits until the revoked session is refused as such and the other one
+// is served. On the way there is only 503: by Envoy alone, or by a Holdfast
+// that is not ready.
+func (s *story) holds(ctx context.Context) error {
+	phone := request{by: s.alice, token: s.phone.Access, path: "/orders"}
+	if _, err := s.await(ctx, phone, http.StatusUnauthorized, "session_revoked", "", "not_ready", "feed_stale", "keys_unavailable"); err != nil {
+		return err
+	}
+	laptop := request{by: s.alice, token: s.laptop.Access, path: "/orders"}
+	_, err := s.await(ctx, laptop, http.StatusOK, "ok", "", "not_ready", "feed_stale", "keys_unavailable")
+	return err
+}
+
+// damage changes one byte of the log on disk, in the middle of what is stored,
+// as a bad disk or somebody who wants a revocation gone would. Holdfast can
+// not know any more who is revoked, and says so, until the log is whole again.
+func (s *story) damage(ctx context.Context) error {
+	s.holdfast.Kill()
+	log, err := findLog(s.file("feed"))
+	if err != nil {
+		return err
+	}
+	folder := filepath.Dir(filepath.Dir(log))
+	backup := s.file("backup")
+	if err := os.CopyFS(backup, os.DirFS(folder)); err != nil {
+		return fmt.Errorf("copy the log: %w", err)
+	}
+	if err := flip(log); err != nil {
+		return err
+	}
+	if err := s.startHoldfast(ctx); err != nil {
+		return err
+	}
+	phone := request{by: s.alice, token: s.phone.Access, path: "/orders"}
+	a, err := s.await(ctx, phone, http.StatusServiceUnavailable, "feed_stale", "", "not_ready", "keys_unavailable")
+	if err != nil {
+		return err
+	}
+	if a.header.Get("Retry-After") == "" {
+		return fmt.Errorf("a 503 without Retry-After: %v", a.header)
+	}
+	if s.holdfast.Ready(ctx) == nil {
+		return errors.New("/readyz says that all is well")
+	}
+	laptop := request{by: s.alice, token: s.laptop.Access, path: "/orders"}
+	if _, err := s.expect(ctx, laptop, http.StatusServiceUnavailable, "feed_stale"); err != nil {
+		return err
+	}
+
+	s.say("   the log is restored from its copy")
+	s.holdfast.Kill()
+	if err := errors.Join(os.RemoveAll(folder), os.CopyFS(folder, os.DirFS(backup))); err != nil {
+		return fmt.Errorf("restore the log: %w", err)
+	}
+	if err := s.startHoldfast(ctx); err != nil {
+		return err
+	}
+	return s.holds(ctx)
+}
+
+// findLog is the file that JetStream keeps the records in.
+func findLog(dir string) (string, error) {
+	var found string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".blk") && strings.Contains(path, "HOLDFAST") {
+			found = path
+		}
+		return err
+	})
+	if err == nil && found == "" {
+		err = errors.New("no block file of the stream HOLDFAST")
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the log below %s: %w", dir, err)
+	}
+	return found, nil
+}
+
+// flip changes one bit in the middle of a file.
+func flip(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if len(text) == 0 {
+		return fmt.Errorf("%s is empty", path)
+	}
+	text[len(text)/2] ^= 1
+	return os.WriteFile(path, text, 0o600)
+}
