@@ -35,10 +35,11 @@ type source struct {
 	asked atomic.Bool   // a refresh is wanted and has not begun
 	wake  chan struct{} // capacity 1: tells run that asked was set
 
-	ok, failed, tried atomic.Uint64
-	faults            atomic.Int64 // failures since the last success
-	report            atomic.Pointer[report]
-	next              atomic.Pointer[time.Time]
+	begun, tried atomic.Uint64 // refreshes
+	ok, failed   atomic.Uint64 // and their outcomes
+	faults       atomic.Int64  // failures since the last success
+	report       atomic.Pointer[report]
+	next         atomic.Pointer[time.Time]
 
 	turn chan struct{} // capacity 1: holding its slot is the right to refresh
 	// Guarded by turn:
@@ -172,17 +173,17 @@ func jitter(low, high time.Duration) time.Duration {
 // refresh looks for keys once. A caller that waited while another's refresh
 // began and ended takes its outcome instead.
 func (s *source) refresh(ctx context.Context, fresh bool) error {
-	arrived := time.Now()
+	arrived := s.begun.Load()
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
 		return fmt.Errorf("refresh keys of %s: %w", s.spec.Issuer, context.Cause(ctx))
 	}
-	if fresh && s.began.After(arrived) {
+	if fresh && s.begun.Load() > arrived {
 		return s.err
 	}
-	s.began = time.Now()
+	s.begun.Add(1)
 	s.asked.Store(false) // whoever asks from here on may have seen a newer key
 
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
