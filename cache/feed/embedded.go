@@ -6,21 +6,22 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 )
 
 const (
-	// startTime is how long the embedded server may take to recover its files.
-	startTime = 2 * time.Minute
-	// maxPayload is the broker's limit for one message, headers included.
-	maxPayload = MaxRecord + 1<<16
+	// reserve is the free space below which nothing is appended. The broker
+	// does not get over a full disk by itself, so it does not come to one.
+	reserve = 4 << 20
+	// healthTime is how often a slow append asks the broker how it is: after
+	// a failed write the broker does not answer at all.
+	healthTime = 100 * time.Millisecond
+	// longDown bounds the pause between two attempts to start a broker.
+	longDown = 5 * time.Second
 )
 
 // EmbeddedConfig is what the embedded server needs.
@@ -30,12 +31,19 @@ type EmbeddedConfig struct {
 }
 
 // Embedded is a Log in a NATS server inside this process that nobody else can
-// reach: it listens on nothing.
+// reach: it listens on nothing. After a failed write the server takes no more;
+// Embedded then starts it anew from its files, until that works.
 type Embedded struct {
-	*JetStream
-	lock   *os.File
-	server *server.Server
-	conn   *nats.Conn
+	cfg  EmbeddedConfig
+	lock *os.File
+	turn chan struct{} // holds one token: the right to start and stop
+
+	mu     sync.Mutex
+	broker *broker       // nil: down
+	sick   error         // why it has to be started anew
+	retry  time.Time     // not before
+	pause  time.Duration // between attempts
+	closed bool
 }
 
 // OpenEmbedded starts the server on a directory, which it makes where there is
@@ -54,8 +62,8 @@ func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{lock: lock}
-	if err := e.start(cfg); err != nil {
+	e := &Embedded{cfg: cfg, lock: lock, turn: make(chan struct{}, 1)}
+	if e.broker, err = startBroker(cfg.Directory, cfg.Logger); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
@@ -80,65 +88,194 @@ func lockDirectory(directory string) (*os.File, error) {
 	return f, nil
 }
 
-func (e *Embedded) start(cfg EmbeddedConfig) error {
-	s, err := server.NewServer(&server.Options{
-		ServerName:             "holdfast",
-		DontListen:             true,
-		NoSigs:                 true,
-		NoLog:                  true,
-		JetStream:              true,
-		DisableJetStreamBanner: true,
-		StoreDir:               filepath.Join(cfg.Directory, "jetstream"),
-		SyncAlways:             true, // before the acknowledgement, not every two minutes
-		MaxPayload:             maxPayload,
-		// A limit computed from today's free space would outlive a full disk.
-		JetStreamMaxStore:  math.MaxInt64,
-		JetStreamMaxMemory: 64 << 20,
+// use gives the broker that runs, and starts one where none does.
+func (e *Embedded) use(ctx context.Context) (*broker, error) {
+	if b, err := e.running(); b != nil || err != nil {
+		return b, err
+	}
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if b, err := e.running(); b != nil || err != nil {
+		return b, err
+	}
+	e.mu.Lock()
+	old := e.broker
+	e.broker = nil
+	e.mu.Unlock()
+	if old != nil {
+		old.stop()
+	}
+	fresh, err := startBroker(e.cfg.Directory, e.cfg.Logger)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		e.pause = min(max(2*e.pause, 100*time.Millisecond), longDown)
+		e.retry = time.Now().Add(e.pause)
+		e.sick = err
+		return nil, err
+	}
+	e.cfg.Logger.Warn("the embedded feed was started anew", "after", e.sick)
+	// One that starts and fails again at once is not started again at once.
+	e.retry = time.Now().Add(e.pause)
+	e.pause = min(max(2*e.pause, 100*time.Millisecond), longDown)
+	e.broker, e.sick = fresh, nil
+	return fresh, nil
+}
+
+// running gives the broker if it is well, an error if it is too early to start
+// another, and neither if it is time.
+func (e *Embedded) running() (*broker, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return nil, ErrClosed
+	case e.broker != nil && e.sick == nil:
+		return e.broker, nil
+	case time.Now().Before(e.retry):
+		return nil, fmt.Errorf("the embedded feed is down, and soon started again: %w", e.sick)
+	}
+	return nil, nil
+}
+
+// examine looks at a broker after a call that failed.
+func (e *Embedded) examine(b *broker) error {
+	why := b.health()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if why != nil && e.broker == b && e.sick == nil && !e.closed {
+		e.sick = why
+		e.cfg.Logger.Error("the embedded feed failed and will be started anew", "error", why)
+	}
+	return why
+}
+
+// Append implements Log. A record that the broker does not acknowledge counts
+// as refused, even where it can be read back: it may not be on the disk.
+func (e *Embedded) Append(ctx context.Context, after uint64, record []byte) (uint64, error) {
+	b, err := e.use(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if err := e.space(len(record)); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	watched, stop := e.watch(ctx, b)
+	number, err := b.Append(watched, after, record)
+	if why := stop(); err != nil && why != nil {
+		err = why
+	}
+	if err == nil {
+		e.mu.Lock()
+		e.pause = 0
+		e.mu.Unlock()
+		return number, nil
+	}
+	if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrRefused) {
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return 0, err
+}
+
+// watch gives a context that ends when the broker turns out to be unable to
+// write. stop ends the watch and tells why.
+func (e *Embedded) watch(ctx context.Context, b *broker) (watched context.Context, stop func() error) {
+	watched, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	var w sync.WaitGroup
+	var why error
+	w.Go(func() {
+		tick := time.NewTicker(healthTime)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			if why = e.examine(b); why != nil {
+				cancel(why)
+				return
+			}
+		}
 	})
+	return watched, func() error {
+		close(done)
+		w.Wait()
+		cancel(nil)
+		return why
+	}
+}
+
+// space refuses to fill the disk to its last block.
+func (e *Embedded) space(size int) error {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(e.cfg.Directory, &st); err != nil {
+		return fmt.Errorf("look for free space in %s: %w", e.cfg.Directory, err)
+	}
+	free, need := uint64(st.Bavail)*uint64(st.Bsize), uint64(reserve+2*size)
+	if free < need {
+		return fmt.Errorf("only %d KiB are free in %s and %d are needed: %w", free>>10, e.cfg.Directory, need>>10, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// Read implements Log.
+func (e *Embedded) Read(ctx context.Context, after uint64, fn func(number uint64, record []byte) error) error {
+	b, err := e.use(ctx)
 	if err != nil {
-		return fmt.Errorf("make the embedded feed: %w", err)
+		return err
 	}
-	s.SetLoggerV2(brokerLog{cfg.Logger.With("part", "nats")}, false, false, false)
-	e.server = s
-	s.Start()
-	if !s.ReadyForConnections(startTime) {
-		return fmt.Errorf("start the embedded feed in %s: the server is not ready after %v", cfg.Directory, startTime)
+	err = b.Read(ctx, after, fn)
+	if ctx.Err() == nil {
+		err = errors.Join(err, e.examine(b))
 	}
-	if !s.JetStreamEnabled() {
-		return fmt.Errorf("start the embedded feed: the server can not use %s: is it writable, and is there space?", cfg.Directory)
-	}
-	e.conn, err = nats.Connect("", nats.InProcessServer(s), nats.Name("holdfast"), nats.MaxReconnects(-1))
-	if err != nil {
-		return fmt.Errorf("connect to the embedded feed: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
-	defer cancel()
-	e.JetStream, err = OpenJetStream(ctx, e.conn, 1)
 	return err
+}
+
+// Get implements Log.
+func (e *Embedded) Get(ctx context.Context, number uint64) ([]byte, error) {
+	b, err := e.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	record, err := b.Get(ctx, number)
+	if err != nil && !errors.Is(err, ErrNoRecord) {
+		err = errors.Join(err, e.examine(b))
+	}
+	return record, err
+}
+
+// Last implements Log.
+func (e *Embedded) Last(ctx context.Context) (uint64, error) {
+	b, err := e.use(ctx)
+	if err != nil {
+		return 0, err
+	}
+	last, err := b.Last(ctx)
+	if err != nil {
+		err = errors.Join(err, e.examine(b))
+	}
+	return last, err
 }
 
 // Close implements Log: it shuts the server down and gives the directory back.
 func (e *Embedded) Close() error {
-	if e.conn != nil {
-		e.conn.Close()
-	}
-	if e.server != nil {
-		e.server.Shutdown()
-		e.server.WaitForShutdown()
+	e.turn <- struct{}{}
+	defer func() { <-e.turn }()
+	e.mu.Lock()
+	b := e.broker
+	e.broker, e.closed = nil, true
+	e.mu.Unlock()
+	if b != nil {
+		b.stop()
 	}
 	if err := e.lock.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return fmt.Errorf("unlock the feed's directory: %w", err)
 	}
 	return nil
 }
-
-// brokerLog carries what the server says to slog. Its notices are of no use to
-// an operator of Holdfast, so they are debug records.
-type brokerLog struct{ to *slog.Logger }
-
-func (l brokerLog) Noticef(format string, v ...any) { l.to.Debug(fmt.Sprintf(format, v...)) }
-func (l brokerLog) Warnf(format string, v ...any)   { l.to.Warn(fmt.Sprintf(format, v...)) }
-func (l brokerLog) Fatalf(format string, v ...any)  { l.to.Error(fmt.Sprintf(format, v...)) }
-func (l brokerLog) Errorf(format string, v ...any)  { l.to.Error(fmt.Sprintf(format, v...)) }
-func (l brokerLog) Debugf(string, ...any)           {}
-func (l brokerLog) Tracef(string, ...any)           {}

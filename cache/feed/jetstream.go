@@ -25,16 +25,16 @@ const (
 	apiTime = 5 * time.Second
 )
 
-// JetStream is a Log in a JetStream stream.
-type JetStream struct {
+// jetStream is a Log in a JetStream stream.
+type jetStream struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 }
 
-// OpenJetStream finds or makes the stream HOLDFAST on a connection, which
+// openJetStream finds or makes the stream HOLDFAST on a connection, which
 // stays the caller's. A stream whose configuration may discard, replace or
 // delete records is refused.
-func OpenJetStream(ctx context.Context, conn *nats.Conn, replicas int) (*JetStream, error) {
+func openJetStream(ctx context.Context, conn *nats.Conn, replicas int) (*jetStream, error) {
 	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(apiTime))
 	if err != nil {
 		return nil, fmt.Errorf("open the feed's stream: %w", err)
@@ -52,7 +52,7 @@ func OpenJetStream(ctx context.Context, conn *nats.Conn, replicas int) (*JetStre
 		return nil, fmt.Errorf("stream %s exists with a configuration under which records can be lost: %s; edit the stream, or remove it if it is not Holdfast's",
 			streamName, strings.Join(differs, ", "))
 	}
-	return &JetStream{js: js, stream: stream}, nil
+	return &jetStream{js: js, stream: stream}, nil
 }
 
 // streamConfig is a stream that keeps everything: no limit discards a record,
@@ -110,7 +110,7 @@ func differences(have, want *jetstream.StreamConfig) []string {
 }
 
 // Append implements Log.
-func (j *JetStream) Append(ctx context.Context, after uint64, record []byte) (uint64, error) {
+func (j *jetStream) Append(ctx context.Context, after uint64, record []byte) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	// No Nats-Msg-Id: the broker would answer a record whose id it has seen
@@ -132,7 +132,7 @@ func (j *JetStream) Append(ctx context.Context, after uint64, record []byte) (ui
 }
 
 // Get implements Log.
-func (j *JetStream) Get(ctx context.Context, number uint64) ([]byte, error) {
+func (j *jetStream) Get(ctx context.Context, number uint64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	msg, err := j.stream.GetMsg(ctx, number)
@@ -148,7 +148,7 @@ func (j *JetStream) Get(ctx context.Context, number uint64) ([]byte, error) {
 }
 
 // Last implements Log.
-func (j *JetStream) Last(ctx context.Context) (uint64, error) {
+func (j *jetStream) Last(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	info, err := j.stream.Info(ctx)
@@ -169,7 +169,7 @@ func gone(err error) error {
 // Read implements Log. It holds the broker to the count of the records: a
 // consumer that passes over one is an error, and so is one that stays silent
 // while the stream has more.
-func (j *JetStream) Read(ctx context.Context, after uint64, fn func(number uint64, record []byte) error) error {
+func (j *jetStream) Read(ctx context.Context, after uint64, fn func(number uint64, record []byte) error) error {
 	consumer, err := j.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       after + 1,
@@ -243,4 +243,4 @@ func fetch(ctx context.Context, consumer jetstream.Consumer, after uint64, fn fu
 }
 
 // Close implements Log; the connection is the caller's.
-func (j *JetStream) Close() error { return nil }
+func (j *jetStream) Close() error { return nil }
