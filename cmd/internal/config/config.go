@@ -8,11 +8,12 @@
 //
 // How a file becomes a Config, a file of this package each:
 //
-//	load.go      bytes: size, UTF-8, YAML syntax, one document
+//	load.go      the file: size, what is in it, what it names
+//	syntax.go    bytes to nodes: UTF-8, YAML, one document
 //	decode.go    nodes to fields: unknown and duplicate keys, types, enums
 //	default.go   what a key means when it is left out
 //	validate.go  what the fields mean together; issuer.go, listen.go,
-//	             class.go and route.go have a subject each
+//	             class.go, route.go, headers.go and files.go have a subject each
 //	problem.go   how a problem is shown
 //	encode.go    the way back, for config print
 //	schema.go    the same types as a JSON Schema, for editors
@@ -41,7 +42,7 @@ type Config struct {
 	// Kinds of session. The first whose match holds is the session's class; a session of no class is denied. At least one.
 	Classes []Class `yaml:"classes" jsonschema:"required,minItems=1,maxItems=64"`
 	// Kinds of request. A route adds to what the class demands and never loosens it.
-	Routes []Route `yaml:"routes"`
+	Routes []Route `yaml:"routes" jsonschema:"maxItems=1000"`
 	// A path that two readers could understand differently: reject it, or (strictest) demand what all routes with paths demand together.
 	AmbiguousPaths string `yaml:"ambiguous_paths" jsonschema:"enum=reject,enum=strictest"`
 	// Where the client certificate of a request is found.
@@ -58,6 +59,15 @@ type Config struct {
 	DecisionLog DecisionLog `yaml:"decision_log"`
 	// Bounds on work.
 	Limits Limits `yaml:"limits"`
+
+	set map[string]place // the keys that the file sets, by path
+}
+
+// Line is the line of the file that sets a key, such as classes[0].max_age; ok
+// is false where the default holds.
+func (c *Config) Line(path string) (line int, ok bool) {
+	at, ok := c.set[path]
+	return at.line, ok
 }
 
 // Listen names the listeners.
@@ -115,7 +125,7 @@ type AdminTLS struct {
 // LaterListener is a listener that this version does not have.
 type LaterListener struct {
 	// Only "" (off).
-	Address string `yaml:"address" jsonschema:"enum="`
+	Address string `yaml:"address" jsonschema:"maxLength=0"`
 }
 
 // MTLS says where client certificates come from.

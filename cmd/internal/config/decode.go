@@ -11,7 +11,7 @@ import (
 
 // maxNodes bounds the nodes that are read, each use of an alias counted: a
 // small file can stand for a huge one ("billion laughs").
-const maxNodes = 100_000
+const maxNodes = 50_000
 
 // notYet are the keys of the documented format that this version does not
 // have. They are refused by name: a demand that is quietly ignored is a hole.
@@ -46,16 +46,30 @@ type decoder struct {
 	values map[string]place // by path, such as classes[0].match.issuers
 	keys   map[string]place
 	bad    map[string]bool // paths with a problem: nothing more is said about them
+	dirty  map[string]bool // paths with a problem at or below them: nothing can be concluded from them
 	nodes  int
 }
 
 func newDecoder(s *source) *decoder {
-	return &decoder{source: s, values: map[string]place{}, keys: map[string]place{}, bad: map[string]bool{}}
+	return &decoder{source: s, values: map[string]place{}, keys: map[string]place{}, bad: map[string]bool{}, dirty: map[string]bool{}}
+}
+
+// spoil remembers that the value at a path is not what the file meant.
+func (d *decoder) spoil(path string) {
+	d.bad[path] = true
+	for p := path; p != ""; p = parent(p) {
+		d.dirty[p] = true
+	}
+}
+
+// parent is the path of what a value stands in: a.b[1] -> a.b -> a -> "".
+func parent(path string) string {
+	return path[:max(0, strings.LastIndexAny(path, ".["))]
 }
 
 // refuse notes a problem with the value at a path.
 func (d *decoder) refuse(n *yaml.Node, path, format string, args ...any) {
-	d.bad[path] = true
+	d.spoil(path)
 	d.add(place{n.Line, n.Column}, format, args...)
 }
 
@@ -81,7 +95,7 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value, tag fieldTa
 		if key, ok := d.keys[path]; ok {
 			at = key
 		}
-		d.bad[path] = true
+		d.spoil(path)
 		d.add(at, "%s has no value: give it one or leave it out", path)
 		return
 	}
@@ -132,11 +146,12 @@ func (d *decoder) mapping(n *yaml.Node, path string, v reflect.Value) {
 			key = key.Alias
 		}
 		if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" {
-			d.add(place{key.Line, key.Column}, "%s", badKey(key))
+			d.refuse(key, join(path, "?"), "%s", badKey(key))
 			continue
 		}
 		name, sub := key.Value, join(path, key.Value)
 		if line, ok := seen[name]; ok {
+			d.spoil(sub)
 			d.add(place{key.Line, key.Column}, "duplicate key %s: it is already set in line %d", sub, line)
 			continue
 		}
@@ -159,7 +174,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, v reflect.Value) {
 	}
 	for _, name := range fieldNames(v.Type()) {
 		if _, ok := seen[name]; !ok && fields[name].tag.required && !d.bad[join(path, name)] {
-			d.bad[join(path, name)] = true
+			d.spoil(join(path, name))
 			d.add(place{n.Line, n.Column}, "%s is missing", join(path, name))
 		}
 	}
@@ -167,13 +182,14 @@ func (d *decoder) mapping(n *yaml.Node, path string, v reflect.Value) {
 
 // unknown refuses a key and, where it can, says which one was meant.
 func (d *decoder) unknown(key *yaml.Node, path string, known []string) {
+	d.spoil(join(path, key.Value))
 	at := place{key.Line, key.Column}
 	where := ""
 	if path != "" {
 		where = " in " + path
 	}
 	if meant := nearest(key.Value, known); meant != "" {
-		d.bad[join(path, meant)] = true // it is not missing, it is misspelt
+		d.spoil(join(path, meant)) // it is not missing, it is misspelt
 		d.add(at, "unknown key %s%s; did you mean %s?", quote(key.Value), where, meant)
 		return
 	}
@@ -259,11 +275,12 @@ func (d *decoder) claims(n *yaml.Node, path string, into *Claims) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" || key.Value == "" {
-			d.add(place{key.Line, key.Column}, "%s", badKey(key))
+			d.refuse(key, join(path, "?"), "%s", badKey(key))
 			continue
 		}
 		sub := join(path, key.Value)
 		if first, ok := d.keys[sub]; ok && (*into)[key.Value] != nil {
+			d.spoil(sub)
 			d.add(place{key.Line, key.Column}, "duplicate key %s: it is already set in line %d", sub, first.line)
 			continue
 		}

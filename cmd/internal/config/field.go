@@ -2,7 +2,6 @@ package config
 
 import (
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,12 +14,13 @@ type fieldTag struct {
 	minItems int      // jsonschema:"minItems=1"
 	enum     []string // jsonschema:"enum=a,enum=b"
 	later    []string // later:"c": words of the format that this version does not have
+	never    []string // never:"d": words that people try and that no version will have
 	minimum  *float64
 	maximum  *float64
 }
 
 // element is the part of a list's tag that is about its elements.
-func (t fieldTag) element() fieldTag { return fieldTag{enum: t.enum, later: t.later} }
+func (t fieldTag) element() fieldTag { return fieldTag{enum: t.enum, later: t.later, never: t.never} }
 
 type field struct {
 	index int
@@ -68,10 +68,15 @@ func parseTag(tag reflect.StructTag) (t fieldTag) {
 			t.maximum = parseFloat(value)
 		}
 	}
-	if later := tag.Get("later"); later != "" {
-		t.later = slices.Collect(strings.SplitSeq(later, ","))
-	}
+	t.later, t.never = words(tag.Get("later")), words(tag.Get("never"))
 	return t
+}
+
+func words(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
 }
 
 func parseFloat(s string) *float64 {

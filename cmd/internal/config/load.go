@@ -7,9 +7,6 @@ import (
 	"os"
 	"reflect"
 	"strings"
-	"unicode/utf8"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // maxSize is the largest file that is read, in bytes.
@@ -73,7 +70,7 @@ func cause(err error) error {
 // could be looked at further.
 func parse(name string, raw []byte) (*Config, *decoder) {
 	text := strings.TrimPrefix(string(raw), "\ufeff")
-	d := newDecoder(&source{name: name, lines: strings.Split(text, "\n")})
+	d := newDecoder(&source{name: name, lines: lineBreak.Split(text, -1)})
 	root := d.document(text)
 	if root == nil {
 		return nil, d
@@ -85,57 +82,8 @@ func parse(name string, raw []byte) (*Config, *decoder) {
 	if d.bad[""] {
 		return nil, d
 	}
+	c.set = d.keys
 	c.derive()
 	validate(c, d)
 	return c, d
-}
-
-// document is the one YAML document of a file, or nil after noting why not.
-func (d *decoder) document(text string) *yaml.Node {
-	if len(text) > maxSize {
-		d.add(place{}, "is larger than %d MiB: this is no configuration file", maxSize>>20)
-		return nil
-	}
-	if !utf8.ValidString(text) {
-		at, _ := firstInvalid(d.lines)
-		d.add(at, "not UTF-8: save the file as UTF-8 without other encodings")
-		return nil
-	}
-	if at, ok := firstControl(d.lines); ok {
-		d.add(at, "a control character, which YAML does not allow")
-		return nil
-	}
-	loader, err := yaml.NewLoader(strings.NewReader(text))
-	if err != nil {
-		d.syntax(err)
-		return nil
-	}
-	var doc, more yaml.Node
-	if err := loader.Load(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		d.add(place{1, 1}, "the file is empty: holdfast config init prints one to begin with")
-		return nil
-	} else if err != nil {
-		d.syntax(err)
-		return nil
-	}
-	switch err := loader.Load(&more); {
-	case err == nil:
-		d.add(place{more.Line, more.Column}, "a second document begins here: a configuration is one document")
-		return nil
-	case !errors.Is(err, io.EOF):
-		d.syntax(err)
-		return nil
-	}
-	return doc.Content[0]
-}
-
-// syntax notes an error of the YAML parser in our words.
-func (d *decoder) syntax(err error) {
-	le, ok := errors.AsType[*yaml.LoadError](err)
-	if !ok {
-		d.add(place{1, 1}, "not YAML: %s", err)
-		return
-	}
-	at := place{max(1, le.Mark.Line), max(1, le.Mark.Column)}
-	d.add(at, "not YAML: %s", le.Message)
 }

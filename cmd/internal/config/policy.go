@@ -13,7 +13,7 @@ type Issuer struct {
 	// File with the key set, instead of jwks_uri.
 	JWKSFile string `yaml:"jwks_file"`
 	// Signature algorithms that are accepted. EdDSA and Ed25519 are one.
-	Algorithms []string `yaml:"algorithms" jsonschema:"minItems=1,enum=ES256,enum=ES384,enum=ES512,enum=EdDSA,enum=Ed25519,enum=PS256,enum=PS384,enum=PS512,enum=RS256,enum=RS384,enum=RS512"`
+	Algorithms []string `yaml:"algorithms" jsonschema:"minItems=1,enum=ES256,enum=ES384,enum=ES512,enum=EdDSA,enum=Ed25519,enum=PS256,enum=PS384,enum=PS512,enum=RS256,enum=RS384,enum=RS512" never:"none,HS256,HS384,HS512"`
 	// Values of the JOSE header typ that are accepted. Case and "application/" do not count; "" is a token without typ.
 	TokenTypes []string `yaml:"token_types" jsonschema:"minItems=1"`
 	// How far the issuer's clock may be from ours. It widens exp, nbf and iat only. At most 5m.

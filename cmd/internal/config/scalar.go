@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -85,6 +84,8 @@ func (d *decoder) text(n *yaml.Node, path string, v reflect.Value, tag fieldTag)
 		d.refuse(n, path, "%s is empty", path)
 	case slices.Contains(tag.later, s):
 		d.refuse(n, path, "%s: %s is not supported by this version of holdfast: use %s", path, s, oneOf(tag.enum))
+	case slices.ContainsFunc(tag.never, func(w string) bool { return strings.EqualFold(w, s) }):
+		d.refuse(n, path, "%s: %s is never accepted: only a signature by a private key proves who issued a token", path, s)
 	case len(tag.enum) > 0 && !slices.Contains(tag.enum, s):
 		d.refuse(n, path, "%s is %s: use %s%s", path, quote(s), oneOf(tag.enum), didYouMean(s, tag.enum))
 	default:
@@ -129,19 +130,4 @@ func (d *decoder) duration(n *yaml.Node, path string, v reflect.Value) {
 	default:
 		v.SetInt(int64(dur))
 	}
-}
-
-// firstInvalid is the place of the first byte that is no UTF-8.
-func firstInvalid(lines []string) (place, bool) {
-	for i, line := range lines {
-		column := 1
-		for len(line) > 0 {
-			r, size := utf8.DecodeRuneInString(line)
-			if r == utf8.RuneError && size <= 1 {
-				return place{i + 1, column}, true
-			}
-			line, column = line[size:], column+1
-		}
-	}
-	return place{}, false
 }
