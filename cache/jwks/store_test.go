@@ -94,7 +94,7 @@ func TestReadersAndWriter(t *testing.T) {
 	refresh(t, s.store)
 	var stopped atomic.Bool
 	var readers sync.WaitGroup
-	for range 4 {
+	for range 2 {
 		readers.Go(func() {
 			for !stopped.Load() {
 				set, ok := s.store.KeySet(iss)
@@ -108,7 +108,7 @@ func TestReadersAndWriter(t *testing.T) {
 			}
 		})
 	}
-	for i := range 50 {
+	for i := range 20 {
 		s.doc(docs[i%2])
 		refresh(t, s.store)
 	}
