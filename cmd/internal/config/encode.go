@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -18,7 +19,7 @@ func (c *Config) YAML(effective bool) ([]byte, error) {
 	if !effective {
 		e.set = c.set
 	}
-	root := e.mapping("", reflect.ValueOf(c).Elem())
+	root := e.mapping("", reflect.ValueOf(c).Elem(), standardOf(reflect.TypeFor[Config]()))
 	out, err := yaml.Dump(root, yaml.WithLineWidth(-1))
 	if err != nil {
 		return nil, fmt.Errorf("write the configuration as YAML: %w", err)
@@ -30,10 +31,16 @@ type encoder struct {
 	set map[string]place // keys to write; nil writes them all
 }
 
-// mapping is a struct as a node, its keys in the order of its fields.
-func (e encoder) mapping(path string, v reflect.Value) *yaml.Node {
-	standard := reflect.New(v.Type()).Elem()
-	setDefaults(standard)
+// standardOf is a value of a type with its defaults.
+func standardOf(t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	setDefaults(v)
+	return v
+}
+
+// mapping is a struct as a node, its keys in the order of its fields. The
+// standard is what it would be if the file did not set it.
+func (e encoder) mapping(path string, v, standard reflect.Value) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	for i := range v.NumField() {
 		name, ok := v.Type().Field(i).Tag.Lookup("yaml")
@@ -48,9 +55,12 @@ func (e encoder) mapping(path string, v reflect.Value) *yaml.Node {
 		} else if !worthSaying(v.Field(i), standard.Field(i)) {
 			continue
 		}
-		if value := e.value(sub, v.Field(i)); value != nil {
+		if value := e.value(sub, v.Field(i), standard.Field(i)); value != nil {
 			n.Content = append(n.Content, text(name), value)
 		}
+	}
+	if e.set == nil && len(n.Content) == 0 && path != "" && !strings.HasSuffix(path, "]") {
+		return nil // everything in it is off
 	}
 	return n
 }
@@ -66,7 +76,7 @@ func worthSaying(v, standard reflect.Value) bool {
 	return !v.IsZero() || !standard.IsZero()
 }
 
-func (e encoder) value(path string, v reflect.Value) *yaml.Node {
+func (e encoder) value(path string, v, standard reflect.Value) *yaml.Node {
 	switch from := v.Interface().(type) {
 	case time.Duration:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: short(from)}
@@ -84,16 +94,16 @@ func (e encoder) value(path string, v reflect.Value) *yaml.Node {
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
-		return e.value(path, v.Elem())
+		return e.value(path, v.Elem(), standardOf(v.Type().Elem()))
 	case reflect.Struct:
-		return e.mapping(path, v)
+		return e.mapping(path, v, standard)
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.String {
 			return texts(v.Convert(reflect.TypeFor[[]string]()).Interface().([]string))
 		}
 		n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
 		for i := range v.Len() {
-			n.Content = append(n.Content, e.value(index(path, i), v.Index(i)))
+			n.Content = append(n.Content, e.value(index(path, i), v.Index(i), standardOf(v.Type().Elem())))
 		}
 		return n
 	case reflect.String:

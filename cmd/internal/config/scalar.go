@@ -104,11 +104,18 @@ func oneOf(words []string) string {
 	return "one of " + strings.Join(words, ", ")
 }
 
-var days = regexp.MustCompile(`^[0-9]+d$`)
+var (
+	duration = regexp.MustCompile(durationPattern)
+	days     = regexp.MustCompile(`^[0-9]+d$`)
+)
 
 func (d *decoder) duration(n *yaml.Node, path string, v reflect.Value) {
 	switch n.ShortTag() {
 	case "!!int", "!!float":
+		if strings.HasPrefix(n.Value, "-") {
+			d.refuse(n, path, "%s is negative: %s", path, quote(n.Value))
+			return
+		}
 		d.refuse(n, path, "%s is %s without a unit: write %ss, %sm or %sh", path, n.Value, n.Value, n.Value, n.Value)
 		return
 	case "!!bool":
@@ -123,10 +130,12 @@ func (d *decoder) duration(n *yaml.Node, path string, v reflect.Value) {
 			hint = "write " + strconv.Itoa(24*count) + "h"
 		}
 		d.refuse(n, path, "%s is %s, but a day is no unit: %s", path, n.Value, hint)
-	case err != nil:
+	case n.Value == "0":
+		d.refuse(n, path, "%s is 0 without a unit: write 0s", path)
+	case strings.HasPrefix(n.Value, "-"):
+		d.refuse(n, path, "%s is negative: %s", path, quote(n.Value))
+	case err != nil || !duration.MatchString(n.Value):
 		d.refuse(n, path, "%s is %s: it must be a duration such as 30s, 5m or 12h", path, quote(n.Value))
-	case dur < 0:
-		d.refuse(n, path, "%s is negative: %s", path, n.Value)
 	default:
 		v.SetInt(int64(dur))
 	}
