@@ -161,38 +161,32 @@ func (l *DecisionLog) Run(ctx context.Context) error {
 func (l *DecisionLog) write(stop <-chan struct{}) error {
 	w := &destination{log: l, file: l.out}
 	buffered := bufio.NewWriterSize(w, 64<<10)
-	for stopping := false; ; {
-		select {
-		case line := <-l.queue:
-			w.records++
-			_, _ = buffered.Write(*line) // destination reports no error: it counts
-			l.recycle(line)
-			if len(l.queue) > 0 && buffered.Buffered() < 32<<10 {
-				continue
-			}
+	take := func(line *[]byte) {
+		w.records++
+		_, _ = buffered.Write(*line) // destination reports no error: it counts
+		l.recycle(line)
+		if len(l.queue) == 0 {
 			_ = buffered.Flush()
 			w.flushed()
-			continue
-		default:
 		}
-		if stopping {
-			_ = buffered.Flush()
-			w.flushed()
-			return w.close()
-		}
+	}
+	for {
 		select {
 		case line := <-l.queue:
-			w.records++
-			_, _ = buffered.Write(*line)
-			l.recycle(line)
-			if len(l.queue) == 0 {
-				_ = buffered.Flush()
-				w.flushed()
-			}
+			take(line)
 		case <-l.reopen:
 			w.reopen()
 		case <-stop:
-			stopping = true
+			for {
+				select {
+				case line := <-l.queue:
+					take(line)
+				default:
+					_ = buffered.Flush()
+					w.flushed()
+					return w.close()
+				}
+			}
 		}
 	}
 }
