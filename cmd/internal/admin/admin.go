@@ -23,13 +23,13 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -132,7 +132,7 @@ type Server struct {
 
 // New checks the configuration and makes a server that does not listen yet.
 func New(c Config) (*Server, error) {
-	if err := c.validate(); err != nil {
+	if err := c.settle(); err != nil {
 		return nil, err
 	}
 	s := &Server{routes: routes(), requests: newRequests(), bodies: make(chan struct{}, bodiesAtOnce), log: c.Logger, now: c.Now}
@@ -160,25 +160,34 @@ func New(c Config) (*Server, error) {
 // the Logger and Now. One that does not validate changes nothing.
 func (s *Server) Reload(c Config) error {
 	c.Address = s.config.Load().Address
-	if err := c.validate(); err != nil {
+	if err := c.settle(); err != nil {
 		return err
 	}
 	s.config.Store(&c)
 	return nil
 }
 
-func (c *Config) validate() error {
+// settle checks a configuration and takes the white space off the token, which
+// comes from a file that ends in a newline.
+func (c *Config) settle() error {
+	if c.Token != nil {
+		if c.Token = bytes.TrimSpace(c.Token); !isToken(c.Token) {
+			return errors.New("admin: the token file does not hold one token of printable characters without spaces")
+		}
+	}
 	switch {
 	case c.Index == nil || c.Sync == nil || c.Evidence == nil || c.Append == nil || c.Events == nil:
 		return errors.New("admin: Index, Sync, Evidence, Append and Events must all be set")
 	case c.MaxAge <= 0 || c.Retention <= 0:
 		return errors.New("admin: feed max_age and retention must be above 0")
-	case c.Token != nil && len(strings.TrimSpace(string(c.Token))) == 0:
-		return errors.New("admin: the token file is empty: write a random token into it")
 	case c.Token == nil && !c.MutualTLS && !localOnly(c.Address):
 		return fmt.Errorf("admin: %s is not a loopback address: set token_file, or tls.client_ca_file", c.Address)
 	}
 	return nil
+}
+
+func isToken(token []byte) bool {
+	return len(token) > 0 && !bytes.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
 // Serve answers on a listener until Shutdown. The Host header is held against
@@ -191,12 +200,15 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown stops listening and waits for the requests being answered.
+// Shutdown stops listening and waits for the requests being answered; those
+// that are not done when ctx ends are cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("end the admin API: %w", err), s.http.Close())
+	err := s.http.Shutdown(ctx)
+	if err == nil || ctx.Err() == nil {
+		return err
 	}
-	return nil
+	s.log.Warn("admin requests were cut off at the end", "err", err)
+	return s.http.Close()
 }
 
 // Applied must be called with each record that the feed applies, in order,

@@ -17,11 +17,10 @@ import (
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
 )
 
-// LogConfig says where decision records go.
-type LogConfig struct {
-	// Destination is stdout, stderr, or the path of a file that is appended
-	// to. "" is stdout.
-	Destination string
+// DecisionLogConfig says where decision records go.
+type DecisionLogConfig struct {
+	Stream string // stdout or stderr; "" is stdout
+	File   string // instead of a stream: a file that is appended to
 	// SampleAllow is the share of allowed requests that are recorded, from 0
 	// (none) to 1. Denials and errors always are.
 	SampleAllow float64
@@ -40,7 +39,7 @@ const (
 // DecisionLog writes one line of JSON for each decision that is recorded. A
 // check hands its record over and never waits.
 type DecisionLog struct {
-	config  LogConfig
+	config  DecisionLogConfig
 	hasher  *hasher
 	queue   chan *[]byte
 	free    sync.Pool
@@ -52,7 +51,7 @@ type DecisionLog struct {
 }
 
 // NewDecisionLog opens the destination. Run writes.
-func NewDecisionLog(c LogConfig) (*DecisionLog, error) {
+func NewDecisionLog(c DecisionLogConfig) (*DecisionLog, error) {
 	if c.SampleAllow < 0 || c.SampleAllow > 1 || c.SampleAllow != c.SampleAllow {
 		return nil, fmt.Errorf("decision log: sample_allow is %v, not from 0 to 1", c.SampleAllow)
 	}
@@ -76,14 +75,17 @@ func NewDecisionLog(c LogConfig) (*DecisionLog, error) {
 }
 
 func (l *DecisionLog) open() (*os.File, error) {
-	switch l.config.Destination {
-	case "", "stdout":
+	switch {
+	case l.config.File != "":
+	case l.config.Stream == "" || l.config.Stream == "stdout":
 		return os.Stdout, nil
-	case "stderr":
+	case l.config.Stream == "stderr":
 		return os.Stderr, nil
+	default:
+		return nil, fmt.Errorf("decision log: %q is neither stdout nor stderr", l.config.Stream)
 	}
 	// Records tell who did what: they are for the owner's eyes.
-	f, err := os.OpenFile(l.config.Destination, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(l.config.File, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the decision log: %w", err)
 	}
@@ -91,8 +93,8 @@ func (l *DecisionLog) open() (*os.File, error) {
 }
 
 // Record notes a decision. It copies what it keeps and never blocks; where the
-// queue is full the record is dropped and counted. now is the wall clock.
-func (l *DecisionLog) Record(req *extauthz.Request, d *extauthz.Decision, now time.Time, took time.Duration) {
+// queue is full the record is dropped and counted.
+func (l *DecisionLog) Record(req *extauthz.Request, d *extauthz.Decision, took time.Duration) {
 	if d.Verdict == reason.Allow && !l.sampled() {
 		return
 	}
@@ -101,7 +103,7 @@ func (l *DecisionLog) Record(req *extauthz.Request, d *extauthz.Decision, now ti
 		return
 	}
 	line := l.free.Get().(*[]byte) //nolint:forcetypeassert // New's type
-	*line = appendRecord((*line)[:0], l.hasher, req, d, now, took)
+	*line = appendRecord((*line)[:0], l.hasher, req, d, time.Now(), took)
 	select {
 	case l.queue <- line:
 	default:
@@ -216,10 +218,10 @@ func (d *destination) flushed() {
 	if d.err != nil {
 		d.log.dropped.Add(d.records)
 		if !d.failed {
-			d.log.config.Logger.Error("decision records are being lost", "destination", d.log.config.Destination, "err", d.err)
+			d.log.config.Logger.Error("decision records are being lost", "destination", d.file.Name(), "err", d.err)
 		}
 	} else if d.failed && d.records > 0 {
-		d.log.config.Logger.Info("decision records are being written again", "destination", d.log.config.Destination)
+		d.log.config.Logger.Info("decision records are being written again", "destination", d.file.Name())
 	}
 	if d.records > 0 {
 		d.failed = d.err != nil
