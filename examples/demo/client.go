@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -51,6 +52,9 @@ type request struct {
 }
 
 func (r request) String() string {
+	if r.method == "" {
+		r.method = http.MethodGet
+	}
 	cert := "no certificate"
 	if r.by.x5t != "" {
 		cert = r.by.name + "'s certificate"
@@ -89,9 +93,15 @@ type accessLine struct {
 // and returns both. The story makes one request at a time, so the next line is
 // this request's.
 func (w *world) send(ctx context.Context, r request) (*answer, error) {
-	if r.method == "" {
-		r.method = http.MethodGet
+	a, err := w.do(ctx, r)
+	if err == nil {
+		a.log, err = w.access.next(ctx)
 	}
+	return a, err
+}
+
+// do is send without the access log.
+func (w *world) do(ctx context.Context, r request) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, "https://"+w.envoy.Listener+r.path, nil)
 	if err != nil {
 		return nil, err
@@ -118,38 +128,53 @@ func (w *world) send(ctx context.Context, r request) (*answer, error) {
 			return nil, fmt.Errorf("read the upstream's answer %q: %w", a.body, err)
 		}
 	}
-	if a.log, err = w.access.next(ctx); err != nil {
-		return nil, err
-	}
 	return a, nil
 }
 
 // accessLog follows the file line by line.
 type accessLog struct {
 	path string
-	read int // bytes
+	read int64  // bytes taken from the file
+	text []byte // of those, what is not yet handed out
 }
 
 const logWait = 5 * time.Second // Envoy flushes every 20 ms
 
 func (l *accessLog) next(ctx context.Context) (line accessLine, err error) {
-	err = until(ctx, logWait, func(context.Context) error {
-		text, err := os.ReadFile(l.path)
-		if err != nil {
-			return err
-		}
-		end := bytes.IndexByte(text[l.read:], '\n')
-		if end < 0 {
-			return errors.New("no line for this request in Envoy's access log")
-		}
-		raw := text[l.read : l.read+end]
-		l.read += end + 1
-		if err := json.Unmarshal(raw, &line); err != nil {
-			return stop{fmt.Errorf("read Envoy's access log %q: %w", raw, err)}
-		}
-		return nil
-	})
-	return line, err
+	end := bytes.IndexByte(l.text, '\n')
+	if end < 0 {
+		err = until(ctx, logWait, func(context.Context) error {
+			if err := l.more(); err != nil {
+				return stop{err}
+			}
+			if end = bytes.IndexByte(l.text, '\n'); end < 0 {
+				return errors.New("no line for this request")
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return line, fmt.Errorf("follow Envoy's access log: %w", err)
+	}
+	raw := l.text[:end]
+	l.text = l.text[end+1:]
+	if err := json.Unmarshal(raw, &line); err != nil {
+		return line, fmt.Errorf("read Envoy's access log %q: %w", raw, err)
+	}
+	return line, nil
+}
+
+// more takes what Envoy has written since.
+func (l *accessLog) more() error {
+	f, err := os.Open(l.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.NewSectionReader(f, l.read, math.MaxInt64-l.read))
+	l.read += int64(len(text))
+	l.text = append(l.text, text...)
+	return err
 }
 
 // login posts a form to the issuer's token endpoint, or to reauth.

@@ -143,43 +143,30 @@ func (s *story) revoke(ctx context.Context) error {
 	if _, err := s.expect(ctx, call, http.StatusOK, "ok"); err != nil {
 		return err
 	}
-	type result struct {
-		out []byte
-		err error
-		at  time.Duration
-	}
-	done := make(chan result, 1)
 	args := []string{"revoke", "session", s.phone.SID, "--issuer", s.issuer, "--wait", "5s", "--server", s.holdfast.Admin}
+	var out []byte
+	var failed error
+	done := make(chan struct{})
+	calling, stop := context.WithTimeout(ctx, revokeWait)
+	defer stop()
 	start := time.Now()
 	go func() {
-		out, err := exec.CommandContext(ctx, s.binary, args...).CombinedOutput()
-		done <- result{out, err, time.Since(start)}
-	}()
-	served := 0
-	var denied time.Duration
-	err := until(ctx, 10*time.Second, func(ctx context.Context) error {
-		a, err := s.send(ctx, call)
-		switch {
-		case err != nil:
-			return stop{err}
-		case a.status == http.StatusOK:
-			served++
-			return errors.New("it is still served")
-		case a.status != http.StatusUnauthorized || a.log.Reason != "session_revoked":
-			return stop{fmt.Errorf("got %d %q", a.status, a.log.Reason)}
+		defer close(done)
+		if out, failed = exec.CommandContext(ctx, s.binary, args...).CombinedOutput(); failed != nil {
+			stop()
 		}
-		denied = time.Since(start)
-		return nil
-	})
-	cli := <-done
-	if err = errors.Join(err, cli.err); err != nil {
-		return fmt.Errorf("holdfast %s: %w: %s", strings.Join(args, " "), err, cli.out)
+	}()
+	served, refused, err := s.untilRefused(calling, call, start)
+	<-done
+	ended := time.Since(start)
+	if err = errors.Join(failed, err); err != nil {
+		return fmt.Errorf("holdfast %s: %w: %s", strings.Join(args, " "), err, out)
 	}
 	s.say("   $ holdfast revoke session %s --issuer %s --wait 5s", s.phone.SID, s.issuer)
-	for line := range strings.Lines(string(cli.out)) {
+	for line := range strings.Lines(string(out)) {
 		s.say("     %s", strings.TrimRight(line, "\n"))
 	}
-	s.say("   first refusal %.0f ms after the command was started (it ended after %.0f ms; %d calls were served before)", ms(denied), ms(cli.at), served)
+	s.say("   first refusal %.0f ms after the command was started; it ended after %.0f ms, and %d calls had been served", ms(refused), ms(ended), served)
 	if _, err := s.expect(ctx, call, http.StatusUnauthorized, "session_revoked"); err != nil {
 		return err
 	}
@@ -188,6 +175,35 @@ func (s *story) revoke(ctx context.Context) error {
 	_, err = s.expect(ctx, call, http.StatusOK, "ok")
 	return err
 }
+
+// untilRefused calls without a pause until the session is refused. It returns
+// how many calls were served before and when, counted from start, the first
+// was not.
+func (s *story) untilRefused(ctx context.Context, call request, start time.Time) (served int, refused time.Duration, err error) {
+	for {
+		a, err := s.do(ctx, call)
+		if err != nil {
+			return served, 0, fmt.Errorf("%d calls were served: %w", served, err)
+		}
+		refused = time.Since(start)
+		if a.status != http.StatusOK {
+			break
+		}
+		served++
+	}
+	for range served { // their lines in the access log
+		if line, err := s.access.next(ctx); err != nil || line.Reason != "ok" {
+			return served, refused, fmt.Errorf("a call that was served: %+v (%w)", line, err)
+		}
+	}
+	line, err := s.access.next(ctx)
+	if err == nil && line.Reason != "session_revoked" {
+		err = fmt.Errorf("got %d %q, want session_revoked", line.Status, line.Reason)
+	}
+	return served, refused, err
+}
+
+const revokeWait = 20 * time.Second // the command's own process included
 
 func (s *story) tooOld(ctx context.Context) error {
 	token, err := s.world.login(ctx, "/token", url.Values{"user": {"alice"}, "x5t": {s.alice.x5t}})

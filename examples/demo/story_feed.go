@@ -53,7 +53,7 @@ func (s *story) damage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	folder := filepath.Dir(filepath.Dir(log))
+	folder := filepath.Dir(filepath.Dir(log)) // the stream: its records and its index
 	backup := s.file("backup")
 	if err := os.CopyFS(backup, os.DirFS(folder)); err != nil {
 		return fmt.Errorf("copy the log: %w", err)
@@ -64,19 +64,7 @@ func (s *story) damage(ctx context.Context) error {
 	if err := s.startHoldfast(ctx); err != nil {
 		return err
 	}
-	phone := request{by: s.alice, token: s.phone.Access, path: "/orders"}
-	a, err := s.await(ctx, phone, http.StatusServiceUnavailable, "feed_stale", "", "not_ready", "keys_unavailable")
-	if err != nil {
-		return err
-	}
-	if a.header.Get("Retry-After") == "" {
-		return fmt.Errorf("a 503 without Retry-After: %v", a.header)
-	}
-	if s.holdfast.Ready(ctx) == nil {
-		return errors.New("/readyz says that all is well")
-	}
-	laptop := request{by: s.alice, token: s.laptop.Access, path: "/orders"}
-	if _, err := s.expect(ctx, laptop, http.StatusServiceUnavailable, "feed_stale"); err != nil {
+	if err := s.unsure(ctx); err != nil {
 		return err
 	}
 
@@ -89,6 +77,38 @@ func (s *story) damage(ctx context.Context) error {
 		return err
 	}
 	return s.holds(ctx)
+}
+
+// unsure holds the answers to 503, for every session, and /readyz to a failure
+// that names the feed.
+func (s *story) unsure(ctx context.Context) error {
+	why := ""
+	err := until(ctx, startWait, func(ctx context.Context) error {
+		page, err := fetch(ctx, s.holdfast.Admin+"/readyz?verbose")
+		for line := range strings.Lines(string(page)) {
+			if rest, ok := strings.CutPrefix(line, "[-]feed failed: feed is broken"); ok && err != nil {
+				why = strings.TrimSpace(rest)
+				return nil
+			}
+		}
+		return fmt.Errorf("/readyz does not say that the feed is broken: %s (%w)", page, err)
+	})
+	if err != nil {
+		return err
+	}
+	s.say("   Holdfast says: feed is broken %s", why)
+	for _, token := range []string{s.phone.Access, s.laptop.Access} {
+		call := request{by: s.alice, token: token, path: "/orders"}
+		a, err := s.send(ctx, call)
+		if err != nil {
+			return err
+		}
+		s.say("   %-44s -> %s", call, a)
+		if a.status != http.StatusServiceUnavailable {
+			return fmt.Errorf("%s: got %d %q, want 503", call, a.status, a.log.Reason)
+		}
+	}
+	return nil
 }
 
 // findLog is the file that JetStream keeps the records in.
