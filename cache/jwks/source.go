@@ -167,7 +167,7 @@ func jitter(low, high time.Duration) time.Duration {
 	if high <= low {
 		return max(low, 0)
 	}
-	return low + rand.N(high-low+1)
+	return low + rand.N(high-low+1) //nolint:gosec // it spreads load, nothing secret hangs on it
 }
 
 // refresh looks for keys once. A caller that waited while another's refresh

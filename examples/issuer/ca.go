@@ -132,7 +132,7 @@ func (c *Certificate) TLS() (tls.Certificate, error) { return tls.X509KeyPair(c.
 // Write puts NAME.pem and NAME.key into a folder and returns their paths.
 func (c *Certificate) Write(folder, name string) (cert, key string, err error) {
 	cert, key = filepath.Join(folder, name+".pem"), filepath.Join(folder, name+".key")
-	if err := os.WriteFile(cert, c.Cert, 0o644); err != nil {
+	if err := os.WriteFile(cert, c.Cert, 0o600); err != nil {
 		return "", "", err
 	}
 	return cert, key, os.WriteFile(key, c.Key, 0o600)
