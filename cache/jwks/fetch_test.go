@@ -105,7 +105,7 @@ func TestBadAnswer(t *testing.T) {
 			t.Parallel()
 			timeout := 10 * time.Second
 			if c.want == "deadline exceeded" {
-				timeout = 100 * time.Millisecond
+				timeout = time.Second
 			}
 			s := newSite(t, setOf(t, "good"), timeout)
 			refresh(t, s.store)
