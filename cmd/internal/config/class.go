@@ -29,7 +29,7 @@ func (v *validator) classes() {
 		})
 		for j := range i {
 			if v.clean(path+".match") && v.clean(index("classes", j)+".match") && v.classCovers(&v.Classes[j].Match, &c.Match) {
-				v.say(path+".match", "class %s can never match: class %s before it takes every session that it would; put it first or narrow the other", c.Name, v.Classes[j].Name)
+				v.say(path+".match", "%s can never match: %s before it takes every session that it would; put it first or narrow the other", label("class", path, c.Name), label("class", index("classes", j), v.Classes[j].Name))
 				break
 			}
 		}
@@ -53,6 +53,14 @@ func (v *validator) name(kind, path, name string, first map[string]int, i int) {
 		return
 	}
 	first[name] = i
+}
+
+// label is what a class or route is called in messages.
+func label(kind, path, name string) string {
+	if name == "" {
+		return path
+	}
+	return kind + " " + name
 }
 
 // demands holds what a class and a route's require have in common.
@@ -105,7 +113,7 @@ func (v *validator) classMatch(path string, m *ClassMatch) {
 	for i, typ := range m.Types {
 		v.tokenType(v.element(path+".types", i), typ)
 		if v.clean(path+".issuers") && v.cleanIssuers("token_types") && !slices.Contains(types, mediaType(typ)) {
-			v.say(v.element(path+".types", i), "%s names the type %s, which no issuer's token_types accepts", path, quote(typ))
+			v.say(v.element(path+".types", i), "%s names the type %s, which the token_types of its issuers do not accept", path, quote(typ))
 		}
 	}
 	for name := range m.Claims {

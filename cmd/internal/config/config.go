@@ -30,7 +30,7 @@ import "time"
 // Config is a whole configuration, as it is in force.
 type Config struct {
 	// Version of this format: 1.
-	Version int `yaml:"version" jsonschema:"minimum=1,maximum=1"`
+	Version int `yaml:"version" jsonschema:"enum=1"`
 	// enforce, or monitor: allow everything and record what enforce would have done.
 	Mode string `yaml:"mode" jsonschema:"enum=enforce,enum=monitor"`
 	// Where holdfast listens.

@@ -92,6 +92,10 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value, tag fieldTa
 		return
 	}
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
+		if path == "" {
+			d.refuse(n, path, "%s", emptyFile)
+			return
+		}
 		if key, ok := d.keys[path]; ok {
 			at = key
 		}
@@ -200,7 +204,11 @@ func badKey(n *yaml.Node) string {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!merge" {
 		return "merge keys (<<) are not supported: write the keys out"
 	}
-	return fmt.Sprintf("a key must be a name, not %s", describe(n))
+	hint := ""
+	if n.Kind == yaml.ScalarNode {
+		hint = ": put it in quotes if it is one"
+	}
+	return fmt.Sprintf("a key must be a name, not %s%s", describe(n), hint)
 }
 
 // list reads a YAML sequence into a slice; it replaces the default.
@@ -330,7 +338,12 @@ func describe(n *yaml.Node) string {
 	switch n.ShortTag() {
 	case "!!null":
 		return "nothing"
-	case "!!int", "!!float":
+	case "!!int":
+		return "the number " + n.Value
+	case "!!float":
+		if strings.ContainsAny(n.Value, "nN") { // .inf, .nan
+			return n.Value
+		}
 		return "the number " + n.Value
 	case "!!bool":
 		return n.Value

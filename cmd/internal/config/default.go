@@ -55,7 +55,7 @@ func (l *Limits) setDefaults() { l.MaxTokenBytes = 8192 }
 
 // derive fills in the defaults that depend on other keys.
 func (c *Config) derive() {
-	if c.Feed.KeyFile == "" {
+	if _, given := c.set["feed.key_file"]; !given {
 		c.Feed.KeyFile = filepath.Join(c.Feed.Embedded.Directory, "feed.key")
 	}
 }

@@ -16,13 +16,13 @@ func (v *validator) listeners() {
 		v.say("listen.admin.address", "listen.admin.address is %s, which is listen.check.address too: give each its own", l.Admin.Address)
 	}
 	if t := l.Check.TLS; t != nil && len(t.ClientURIs) > 0 {
-		if t.ClientCAFile == "" {
-			v.say("listen.check.tls.client_uris", "listen.check.tls.client_uris needs client_ca_file: without it no client certificate is verified")
-		}
 		for i, uri := range t.ClientURIs {
 			if u, err := url.Parse(uri); err != nil || u.Scheme == "" || u.Host == "" {
 				v.say(index("listen.check.tls.client_uris", i), "%s is no URI such as spiffe://prod.example/envoy", quote(uri))
 			}
+		}
+		if t.ClientCAFile == "" {
+			v.say("listen.check.tls.client_uris", "listen.check.tls.client_uris needs client_ca_file: without it no client certificate is verified")
 		}
 	}
 	v.adminGuard()

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -23,8 +24,8 @@ type Problem struct {
 	Text    string // the line itself
 }
 
-// Error is the problem on one line: file:line:column: message.
-func (p Problem) Error() string {
+// Summary is the problem on one line: file:line:column: message.
+func (p Problem) Summary() string {
 	if p.Line == 0 {
 		return fmt.Sprintf("%s: %s", p.File, p.Message)
 	}
@@ -34,10 +35,10 @@ func (p Problem) Error() string {
 // String is the problem with the line that has it and a caret below the place.
 func (p Problem) String() string {
 	if p.Line == 0 || strings.TrimSpace(p.Text) == "" {
-		return p.Error()
+		return p.Summary()
 	}
 	text, caret := excerpt(p.Text, p.Column)
-	return fmt.Sprintf("%s\n    %s\n    %s^", p.Error(), text, caret)
+	return fmt.Sprintf("%s\n    %s\n    %s^", p.Summary(), text, caret)
 }
 
 // excerpt is the part of a line around a column that fits on a screen, and the
@@ -79,10 +80,16 @@ type source struct {
 	problems []Problem
 }
 
+// password finds the secret of a URL with a user: messages end up in logs.
+var password = regexp.MustCompile(`://[^\s/@"']*@`)
+
+// mask keeps the width, so that columns stay right.
+func mask(s string) string { return "://" + strings.Repeat("*", utf8.RuneCountInString(s)-4) + "@" }
+
 func (s *source) add(at place, format string, args ...any) {
 	p := Problem{File: s.name, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)}
 	if at.line >= 1 && at.line <= len(s.lines) {
-		p.Text = strings.TrimSuffix(s.lines[at.line-1], "\r")
+		p.Text = password.ReplaceAllStringFunc(s.lines[at.line-1], mask)
 	}
 	s.problems = append(s.problems, p)
 }
@@ -116,11 +123,16 @@ func nearest(s string, candidates []string) string {
 	if len(s) > 64 {
 		return ""
 	}
-	best, least := "", max(1, len(s)/3)+1
+	s = strings.ToLower(s)
+	best, least := "", min(3, max(1, len(s)/3))+1
 	for _, c := range candidates {
-		d := distance(strings.ToLower(s), strings.ToLower(c))
-		if strings.ToLower(s) == strings.ReplaceAll(strings.ToLower(c), "_", "") {
+		word := strings.ToLower(c)
+		d := distance(s, word)
+		switch {
+		case s == strings.ReplaceAll(word, "_", ""): // camelCase
 			d = 0
+		case len(s) >= 3 && strings.HasPrefix(word, s):
+			d = min(d, 1)
 		}
 		if d < least && c != "" {
 			best, least = c, d

@@ -24,7 +24,7 @@ func (v *validator) routes() {
 		}
 		v.demands(path+".require", &r.Require)
 		if r.Anonymous && !reflect.ValueOf(r.Require).IsZero() {
-			v.say(path+".require", "route %s is anonymous and requires something: without a credential nothing can be required", r.Name)
+			v.say(path+".require", "%s is anonymous and requires something: without a credential nothing can be required", label("route", path, r.Name))
 		}
 		v.shadowed(path, i)
 	}
@@ -45,13 +45,13 @@ func (v *validator) shadowed(path string, i int) {
 		if k < 0 || !v.clean(index("routes", k)+".match") {
 			return
 		}
-		by = v.Routes[k].Name
+		by = label("route", index("routes", k), v.Routes[k].Name)
 	}
-	v.say(path+".match", "route %s can never match: route %s before it takes every request that it would; put it first or narrow the other", r.Name, by)
+	v.say(path+".match", "%s can never match: %s before it takes every request that it would; put it first or narrow the other", label("route", path, r.Name), by)
 }
 
 func (v *validator) routeMatch(path string, m *RouteMatch) {
-	if len(m.Hosts)+len(m.Paths)+len(m.Methods) == 0 {
+	if len(m.Hosts)+len(m.Paths)+len(m.Methods) == 0 && v.clean(path) {
 		v.say(path, "%s names neither hosts, paths nor methods: for every request write paths: [/, /*]", path)
 	}
 	for i, host := range m.Hosts {
@@ -76,9 +76,11 @@ func (v *validator) routeMatch(path string, m *RouteMatch) {
 
 func badHost(host string) string {
 	if inside, ok := strings.CutPrefix(host, "["); ok {
-		if ip, err := netip.ParseAddr(strings.TrimSuffix(inside, "]")); err == nil && ip.Is6() && strings.HasSuffix(host, "]") {
+		inside, ok = strings.CutSuffix(inside, "]")
+		if ip, err := netip.ParseAddr(inside); ok && err == nil && ip.Is6() && ip.Zone() == "" {
 			return ""
 		}
+		return "an IPv6 address is written [2001:db8::1], without a port"
 	}
 	switch {
 	case host == "":

@@ -35,7 +35,7 @@ func (d *decoder) scalar(n *yaml.Node, path string, v reflect.Value, tag fieldTa
 	case reflect.Int:
 		i, err := strconv.Atoi(n.Value)
 		if n.ShortTag() != "!!int" || err != nil {
-			d.refuse(n, path, "%s must be a whole number, not %s", path, describe(n))
+			d.refuse(n, path, "%s must be a whole number in decimal digits, not %s", path, describe(n))
 			return
 		}
 		if d.inRange(n, path, float64(i), tag) {

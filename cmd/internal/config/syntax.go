@@ -14,6 +14,8 @@ import (
 // lineBreak ends a line as the YAML parser counts them.
 var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
 
+const emptyFile = "the file is empty: holdfast config init prints one to begin with"
+
 // document is the one YAML document of a file, or nil after noting why not.
 func (d *decoder) document(text string) *yaml.Node {
 	if len(text) > maxSize {
@@ -36,7 +38,7 @@ func (d *decoder) document(text string) *yaml.Node {
 	}
 	var doc, more yaml.Node
 	if err := loader.Load(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		d.add(place{1, 1}, "the file is empty: holdfast config init prints one to begin with")
+		d.add(place{1, 1}, "%s", emptyFile)
 		return nil
 	} else if err != nil {
 		d.syntax(err)

@@ -14,6 +14,9 @@ type validator struct {
 
 func validate(c *Config, d *decoder) {
 	v := &validator{c, d}
+	if v.Version != 1 {
+		v.say("version", "version %d is not supported: this version of holdfast reads version 1", v.Version)
+	}
 	v.listeners()
 	v.issuers()
 	v.credentials()
