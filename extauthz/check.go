@@ -57,6 +57,21 @@ func (c *Checker) Check(req *Request, now time.Time, d *Decision) {
 	d.Enforced = d.demand.mode == ModeEnforce
 }
 
+// Refuse decides without looking at a request: it could not be read, or there
+// is no room to judge it.
+func (c *Checker) Refuse(r reason.Reason, d *Decision) {
+	d.policy, d.demand = c.Policy, &c.Policy.unclassed[0]
+	d.Reason, d.Verdict = r, r.Verdict()
+	d.Enforced = d.demand.mode == ModeEnforce
+}
+
+// Fail decides that nothing can be decided, in monitor mode too: after a fault
+// of our own nothing is known, not even that the request was to be let through.
+func (c *Checker) Fail(d *Decision) {
+	c.Refuse(reason.Internal, d)
+	d.Enforced = true
+}
+
 func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason {
 	route, r := c.Policy.findRoute(req)
 	if r != reason.OK {

@@ -36,11 +36,11 @@ func (c *Checker) standing(now, wall time.Time, d *Decision) reason.Reason {
 // two keys has two names of that kind.
 func (c *Checker) withdrawn(s *token.Session, wall time.Time) cache.Hit {
 	at := began(s, wall)
-	hit := c.Index.Status(&s.Subject, at)
+	hit := c.Index.Status(&s.Subject, at, wall)
 	if hit == (cache.Hit{}) && s.OtherKey != (cache.Key{}) {
 		var other cache.Subject
 		other.Set(cache.BindingKey, s.OtherKey)
-		hit = c.Index.Status(&other, at)
+		hit = c.Index.Status(&other, at, wall)
 	}
 	return hit
 }

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/holdfast-authz/holdfast/cache/jwks"
+	"github.com/holdfast-authz/holdfast/cmd/internal/config"
+	"github.com/holdfast-authz/holdfast/extauthz"
+	"github.com/holdfast-authz/holdfast/extauthz/proof"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
+)
+
+// From the words of the configuration to what each package takes. A Config
+// that was loaded has known words only.
+
+func policyOf(c *config.Config) (*extauthz.Policy, error) {
+	p := extauthz.Config{
+		Mode:       modeOf(c.Mode),
+		Strictest:  c.AmbiguousPaths == "strictest",
+		FeedMaxAge: c.Feed.MaxAge,
+		Headers: extauthz.HeaderNames{
+			Subject: strings.ToLower(c.Headers.Subject),
+			Session: strings.ToLower(c.Headers.Session),
+			Class:   strings.ToLower(c.Headers.Class),
+		},
+	}
+	for _, name := range c.Headers.Remove {
+		p.Headers.Remove = append(p.Headers.Remove, strings.ToLower(name))
+	}
+	for i := range c.Classes {
+		p.Classes = append(p.Classes, classOf(&c.Classes[i]))
+	}
+	for i := range c.Routes {
+		p.Routes = append(p.Routes, routeOf(&c.Routes[i]))
+	}
+	return extauthz.NewPolicy(p)
+}
+
+func classOf(c *config.Class) extauthz.Class {
+	class := extauthz.Class{
+		Name: c.Name,
+		Mode: modeOf(c.Mode),
+		Match: extauthz.ClassMatch{
+			Issuers: c.Match.Issuers,
+			Clients: c.Match.Clients,
+		},
+		Demand: extauthz.Demand{
+			Binding: bindingOf(c.Binding), MaxLifetime: c.MaxLifetime, MaxAge: c.MaxAge,
+			AbsoluteTimeout: c.AbsoluteTimeout, MaxAuthAge: c.MaxAuthAge,
+			ACR: c.ACR, Scopes: c.Scopes, OnFeedStale: staleOf(c.OnFeedStale),
+		},
+	}
+	for _, typ := range c.Match.Types {
+		class.Match.Types = append(class.Match.Types, token.MediaType(typ))
+	}
+	if len(c.Match.Credential) > 0 {
+		class.Match.Credentials = []extauthz.CredentialKind{extauthz.CredentialHeader}
+	}
+	if len(c.Match.Claims) > 0 {
+		class.Match.Claims = make(map[string][]string, len(c.Match.Claims))
+		for name, values := range c.Match.Claims {
+			class.Match.Claims[name] = values
+		}
+	}
+	return class
+}
+
+func routeOf(c *config.Route) extauthz.Route {
+	route := extauthz.Route{
+		Name: c.Name, Mode: modeOf(c.Mode), Anonymous: c.Anonymous,
+		Demand: extauthz.Demand{
+			Binding: bindingOf(c.Require.Binding), MaxLifetime: c.Require.MaxLifetime, MaxAge: c.Require.MaxAge,
+			AbsoluteTimeout: c.Require.AbsoluteTimeout, MaxAuthAge: c.Require.MaxAuthAge,
+			ACR: c.Require.ACR, Scopes: c.Require.Scopes, OnFeedStale: staleOf(c.Require.OnFeedStale),
+		},
+	}
+	for _, m := range c.Match {
+		route.Match = append(route.Match, extauthz.RouteMatch{Hosts: m.Hosts, Paths: m.Paths, Methods: m.Methods})
+	}
+	return route
+}
+
+func modeOf(word string) extauthz.Mode {
+	switch word {
+	case "enforce":
+		return extauthz.ModeEnforce
+	case "monitor":
+		return extauthz.ModeMonitor
+	}
+	return extauthz.ModeInherit
+}
+
+func staleOf(word string) extauthz.OnFeedStale {
+	switch word {
+	case "error":
+		return extauthz.StaleError
+	case "deny":
+		return extauthz.StaleDeny
+	case "allow":
+		return extauthz.StaleAllow
+	}
+	return extauthz.StaleInherit
+}
+
+func bindingOf(words []string) (methods proof.Methods) {
+	for _, word := range words {
+		if m, ok := proof.ParseMethod(word); ok {
+			methods |= m
+		}
+	}
+	return methods
+}
+
+func issuersOf(c *config.Config) (issuers []token.Issuer, sources []jwks.Source) {
+	for _, i := range c.Issuers {
+		issuers = append(issuers, token.Issuer{
+			Name: i.Issuer, Audiences: i.Audiences, Algorithms: i.Algorithms, Types: i.TokenTypes, Skew: i.ClockSkew,
+			Claims: token.ClaimNames{Session: i.Claims.Session, Client: i.Claims.Client, Tenant: i.Claims.Tenant, Device: i.Claims.Device},
+		})
+		sources = append(sources, jwks.Source{
+			Issuer: i.Issuer, URL: i.JWKSURI, File: i.JWKSFile, Refresh: i.Refresh,
+			Discover: i.JWKSURI == "" && i.JWKSFile == "",
+		})
+	}
+	return issuers, sources
+}

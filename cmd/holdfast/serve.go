@@ -1,0 +1,368 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/cache/feed"
+	"github.com/holdfast-authz/holdfast/cache/jwks"
+	"github.com/holdfast-authz/holdfast/cache/memo"
+	"github.com/holdfast-authz/holdfast/cmd/internal/admin"
+	"github.com/holdfast-authz/holdfast/cmd/internal/config"
+	"github.com/holdfast-authz/holdfast/cmd/internal/observe"
+	"github.com/holdfast-authz/holdfast/extauthz"
+	"github.com/holdfast-authz/holdfast/extauthz/server"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
+)
+
+func newServeCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "serve -c FILE",
+		Short: "run the server",
+		Long: `Runs the ext_authz server, the admin API and the embedded revocation feed.
+Until the feed has been read to its end, checks are answered with 503 (not_ready).
+SIGTERM drains: no new checks are taken, those in flight finish, exit 0.
+An invalid configuration ends with 3 and every error of the file.`,
+		Example: "  holdfast serve -c holdfast.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if path == "" {
+				return &exitError{exitUsage, errors.New("serve needs a configuration: holdfast serve -c FILE (holdfast config init prints one to start from)")}
+			}
+			c, err := loadConfig(path, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			return serve(cmd.Context(), c, log)
+		},
+	}
+	cmd.Flags().StringVarP(&path, "config", "c", "", "configuration file")
+	return cmd
+}
+
+// process is everything that runs. Whoever reads it from top to bottom has
+// seen how the parts are wired; they know each other only through what stands
+// here.
+type process struct {
+	config *config.Config
+	log    *slog.Logger
+
+	index    *cache.Index
+	sync     *cache.Sync
+	evidence *cache.Evidence
+	clock    *extauthz.Clock
+
+	keys      *jwks.Store
+	good, bad *memo.Memo
+	feed      *feed.Feed
+	broker    *feed.Embedded
+	head      *feed.Head
+	decisions *observe.DecisionLog
+	metrics   *observe.Metrics
+	check     *server.Server
+	admin     *admin.Server
+
+	started time.Time // with the monotonic clock
+}
+
+// serve builds the process, runs it until ctx ends, and drains it.
+func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	tuneMemory()
+	p := &process{
+		config: c, log: log, started: time.Now(),
+		index: cache.NewIndex(), sync: &cache.Sync{}, evidence: cache.NewEvidence(), clock: &extauthz.Clock{},
+	}
+	defer p.close()
+	for _, build := range []func() error{p.openFeed, p.openKeys, p.openObserve, p.openCheck, p.openAdmin} {
+		if err := build(); err != nil {
+			return err
+		}
+	}
+	return p.run(ctx)
+}
+
+// openFeed starts the embedded broker and prepares to follow its log.
+func (p *process) openFeed() (err error) {
+	c := &p.config.Feed
+	if p.broker, err = feed.OpenEmbedded(feed.EmbeddedConfig{Directory: c.Embedded.Directory, Logger: p.log}); err != nil {
+		return err
+	}
+	key, err := feed.LoadKey(c.KeyFile, true)
+	if err != nil {
+		return err
+	}
+	if p.head, err = feed.OpenHead(filepath.Join(c.Embedded.Directory, "feed.head")); err != nil {
+		return err
+	}
+	p.feed, err = feed.New(feed.Config{
+		Log: p.broker, Key: key, Head: p.head, MaxAge: c.MaxAge, Sync: p.sync, Logger: p.log,
+		Apply: p.apply,
+	})
+	return err
+}
+
+// apply takes one record of the feed: the only writer of what checks read.
+func (p *process) apply(number uint64, at time.Time, events []cache.Event) {
+	if health := p.sync.Health(time.Now(), p.config.Feed.MaxAge); health == cache.NotReady {
+		// Replay: the log proves that this time has passed, whatever our clock says.
+		p.clock.Raise(at)
+	} else if len(events) > 0 {
+		p.metrics.Propagated(time.Since(at))
+	}
+	p.index.Apply(number, at, events)
+	p.admin.Applied(number, at, events)
+}
+
+func (p *process) openKeys() (err error) {
+	_, sources := issuersOf(p.config)
+	p.keys, err = jwks.New(jwks.Config{Sources: sources, Logger: p.log})
+	return err
+}
+
+func (p *process) openObserve() (err error) {
+	c := p.config
+	if p.good, err = memo.New(memo.Config{TTL: c.Cache.Tokens.TTL, MaxMB: c.Cache.Tokens.MaxMB}); err != nil {
+		return fmt.Errorf("cache.tokens: %w", err)
+	}
+	if p.bad, err = memo.New(memo.Config{TTL: c.Cache.Negative.TTL, MaxMB: c.Cache.Negative.MaxMB}); err != nil {
+		return fmt.Errorf("cache.negative: %w", err)
+	}
+	p.decisions, err = observe.NewDecisionLog(observe.DecisionLogConfig{
+		Stream: c.DecisionLog.Destination.Stream, File: c.DecisionLog.Destination.File,
+		SampleAllow: c.DecisionLog.SampleAllow, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	o := observe.Config{
+		Version: version, Index: p.index, Sync: p.sync, Feed: p.feed.Status, Keys: p.keys.Status,
+		Caches:  map[string]func() memo.Stats{"tokens": p.good.Stats, "negative": p.bad.Stats},
+		Dropped: p.decisions.Dropped,
+	}
+	for i := range c.Classes {
+		o.Classes = append(o.Classes, c.Classes[i].Name)
+	}
+	for i := range c.Routes {
+		o.Routes = append(o.Routes, c.Routes[i].Name)
+	}
+	for i := range c.Issuers {
+		o.Issuers = append(o.Issuers, c.Issuers[i].Issuer)
+	}
+	p.metrics = observe.New(o)
+	return nil
+}
+
+func (p *process) openCheck() error {
+	policy, err := policyOf(p.config)
+	if err != nil {
+		return err
+	}
+	slots := server.NewSlots(p.config.Limits.MaxVerifications)
+	issuers, _ := issuersOf(p.config)
+	tokens, err := token.New(token.Config{
+		Issuers: issuers, Keys: p.keys, Good: p.good, Bad: p.bad,
+		MaxBytes: p.config.Limits.MaxTokenBytes, Classify: policy.Classify,
+		Acquire: slots.Acquire, Release: slots.Release,
+	})
+	if err != nil {
+		return err
+	}
+	decider := server.NewDecider(&extauthz.Checker{
+		Policy: policy, Tokens: tokens, Index: p.index, Sync: p.sync, Clock: p.clock,
+	}, p.observe)
+	tls, err := checkTLS(p.config.Listen.Check.TLS)
+	if err != nil {
+		return err
+	}
+	p.check, err = server.New(server.Config{
+		Check: decider.Check, Overloaded: decider.Overloaded, TLS: tls,
+		OnPanic: func(value any, stack []byte) []byte {
+			p.log.Error("panic in a check", "panic", fmt.Sprint(value), "stack", string(stack))
+			return decider.Fault()
+		},
+	})
+	return err
+}
+
+// observe sees every decision after its answer is written.
+func (p *process) observe(req *extauthz.Request, d *extauthz.Decision, took time.Duration) {
+	p.metrics.Checks.Count(d, took)
+	if d.Revoked != (cache.Hit{}) && d.Enforced {
+		p.evidence.Add(d.Revoked.Ref, time.Now())
+	}
+	p.decisions.Record(req, d, took)
+}
+
+func (p *process) openAdmin() (err error) {
+	c := p.config
+	cfg := admin.Config{
+		Address: c.Listen.Admin.Address, Version: version,
+		Index: p.index, Evidence: p.evidence, Sync: p.sync,
+		MaxAge: c.Feed.MaxAge, Retention: c.Feed.Retention,
+		Append: p.feed.Append, Events: p.feed.Events,
+		Feed: p.feed.Status, Keys: p.keys.Status, RefreshKeys: p.keys.Refresh,
+		Checks: p.readiness, Metrics: p.metrics.Handler(), Logger: p.log,
+		Count: func(kind, result string) { p.metrics.Event("admin", kind, result) },
+	}
+	if path := c.Listen.Admin.TokenFile; path != "" {
+		if cfg.Token, err = os.ReadFile(path); err != nil {
+			return fmt.Errorf("read the admin token: %w", err)
+		}
+	}
+	if tls := c.Listen.Admin.TLS; tls != nil {
+		cfg.MutualTLS = tls.ClientCAFile != ""
+	}
+	for i := range c.Issuers {
+		cfg.Issuers = append(cfg.Issuers, admin.Issuer{
+			Name: c.Issuers[i].Issuer, MaxLife: longestLife(c), ClockSkew: c.Issuers[i].ClockSkew,
+		})
+	}
+	p.admin, err = admin.New(cfg)
+	return err
+}
+
+// longestLife is the longest that a token can be accepted: the largest
+// max_lifetime, or 0 where a class sets none.
+func longestLife(c *config.Config) (longest time.Duration) {
+	for i := range c.Classes {
+		if c.Classes[i].MaxLifetime == 0 {
+			return 0
+		}
+		longest = max(longest, c.Classes[i].MaxLifetime)
+	}
+	return longest
+}
+
+// readiness are the lines of /readyz beside the feed's own.
+func (p *process) readiness() []admin.Check {
+	ok, why := p.keys.Ready()
+	checks := []admin.Check{{Name: "keys", OK: ok, Detail: why}}
+	if p.check.Draining() {
+		checks = append(checks, admin.Check{Name: "draining", OK: false, Detail: "the process is being stopped"})
+	}
+	if behind := p.clock.Behind(time.Now()); behind > time.Second {
+		checks = append(checks, admin.Check{Name: "clock", OK: true, Advisory: true,
+			Detail: fmt.Sprintf("the wall clock is %v behind; what had expired by then stays expired", behind.Round(time.Second))})
+	}
+	return checks
+}
+
+// run starts every part and ends them in order: health first, then the checks
+// in flight, then the API, then what they stand on.
+func (p *process) run(ctx context.Context) error {
+	checkListener, err := server.Listen(p.config.Listen.Check.Address)
+	if err != nil {
+		return fmt.Errorf("listen.check: %w", err)
+	}
+	adminListener, err := p.listenAdmin()
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen.admin: %w", err), checkListener.Close())
+	}
+	p.log.Info("listening", "listener", "check", "address", checkListener.Addr().String())
+	p.log.Info("listening", "listener", "admin", "address", adminListener.Addr().String())
+
+	// What the listeners stand on outlives them.
+	base, stopBase := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBase()
+	below, base := errgroup.WithContext(base)
+	below.Go(func() error { return p.feed.Run(base) })
+	below.Go(func() error { return p.keys.Run(base) })
+	below.Go(func() error { return p.decisions.Run(base) })
+	below.Go(func() error { return p.sweep(base) })
+	below.Go(func() error { return p.announce(base) })
+
+	front, frontCtx := errgroup.WithContext(ctx)
+	front.Go(func() error { return p.check.Serve(checkListener) })
+	front.Go(func() error { return p.admin.Serve(adminListener) })
+	front.Go(func() error {
+		select {
+		case <-frontCtx.Done():
+		case <-base.Done(): // something below has failed: nothing can be decided any more
+		}
+		return p.drain()
+	})
+	err = front.Wait()
+	stopBase()
+	return errors.Join(err, below.Wait())
+}
+
+// drain tells Envoy first, lets the checks in flight finish, and then ends the
+// API.
+func (p *process) drain() error {
+	timeout := p.config.Drain.Timeout
+	p.log.Info("draining", "timeout", timeout)
+	p.check.Drain(timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := p.admin.Shutdown(ctx)
+	p.log.Info("stopped")
+	return err
+}
+
+// announce tells Envoy's health checks when the feed was first read to its
+// end. Later staleness is no matter of health: every class has its own answer
+// to it.
+func (p *process) announce(ctx context.Context) error {
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for p.sync.Health(time.Now(), p.config.Feed.MaxAge) != cache.Fresh {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-poll.C:
+		}
+	}
+	p.check.SetServing(true)
+	p.log.Info("ready", "records", p.sync.Number(), "took", time.Since(p.started).Round(time.Millisecond))
+	return nil
+}
+
+// sweepEvery is how often expired revocations give back their memory.
+const sweepEvery = 30 * time.Second
+
+// sweep forgets what has expired, by a clock that no jump moves forward: the
+// time that has really passed since the start.
+func (p *process) sweep(ctx context.Context) error {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			steady := p.started.Add(now.Sub(p.started)) // the monotonic difference
+			if now.Round(0).Before(steady) {
+				steady = now
+			}
+			p.index.Expire(steady)
+		}
+	}
+}
+
+// close gives back what was opened, in the opposite order.
+func (p *process) close() {
+	if p.head != nil {
+		_ = p.head.Close()
+	}
+	if p.broker != nil {
+		if err := p.broker.Close(); err != nil {
+			p.log.Error("close the feed", "error", err)
+		}
+	}
+	for _, m := range []*memo.Memo{p.good, p.bad} {
+		if m != nil {
+			m.Close()
+		}
+	}
+}
