@@ -2,8 +2,6 @@ package config
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -179,13 +177,4 @@ func TestValues(t *testing.T) {
 	if _, ok := c.Line("classes[1].max_age"); ok {
 		t.Error("a line for a key that the file does not set")
 	}
-}
-
-func write(t *testing.T, name, content string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

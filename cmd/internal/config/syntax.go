@@ -24,7 +24,7 @@ func (d *decoder) document(text string) *yaml.Node {
 	}
 	if !utf8.ValidString(text) {
 		at, _ := firstInvalid(d.lines)
-		d.add(at, "not UTF-8: save the file as UTF-8 without other encodings")
+		d.add(at, "not UTF-8: save the file as UTF-8")
 		return nil
 	}
 	if at, ok := firstControl(d.lines); ok {
