@@ -129,24 +129,6 @@ func TestNamedRoute(t *testing.T) {
 	e.get(t, "/admin", scoped, "holdfast-route: public").wants(t, "a header is no name", http.StatusForbidden, "scope_insufficient")
 }
 
-// TestHoldfastGone: killed, nobody gets in; back, and still cut off from a
-// whole feed, nobody gets in either; whole again, all is as before.
-func TestHoldfastGone(t *testing.T) {
-	s := newSite(t)
-	e := s.startEnvoy(t, hardened)
-	token := s.issuer.Token(time.Now())
-	s.holdfast.Kill()
-	for range 20 {
-		for _, path := range []string{"/orders", "/public/a", "/admin"} {
-			if r := e.get(t, path, token); r.status != http.StatusServiceUnavailable {
-				t.Fatalf("%s without Holdfast: %d %s", path, r.status, r.body)
-			}
-		}
-	}
-	s.start(t)
-	s.ready(t, e)
-}
-
 var decisionID = regexp.MustCompile(`^[0-9A-Za-z_-]{8,64}$`)
 
 // TestDecisionIDs: each answer has one of its own.

@@ -2,6 +2,7 @@ package envoy_test
 
 import (
 	"net/http"
+	"regexp"
 	"testing"
 	"time"
 
@@ -10,10 +11,11 @@ import (
 
 // pathTricks are spellings that some reader takes for /admin or below, or for
 // something else than Holdfast might (envoy.md §1.2, security.md PP01-PP13).
-// Without a credential none of them may ever be served, and with a token that
-// lacks the scope admin neither: /public/* asks for nothing, /admin/* for that
-// scope, everything else for any token. other marks those that are, by
-// contract §10, plainly another path: a token gets there.
+// /public/* asks for nothing, /admin/* for the scope admin, everything else for
+// any token. Without a credential none of them may be served, and with a token
+// that lacks the scope neither, unless Envoy has made it a plain path that is
+// free to go to. other marks those that are, by contract §10, plainly another
+// path: a token gets there.
 var pathTricks = []struct {
 	path  string
 	other bool
@@ -88,6 +90,10 @@ var pathTricks = []struct {
 	{path: "/%2561dmin", other: true}, // decoded once: the segment is %61dmin
 }
 
+// plainlyPublic paths mean the same to every reader. Only an Envoy that
+// normalises makes such paths out of the tricks.
+var plainlyPublic = regexp.MustCompile(`^/public/[a-z]*$`)
+
 func TestPathTricks(t *testing.T) {
 	s := newSite(t)
 	for _, m := range []mode{hardened, plain, mapped} {
@@ -97,12 +103,14 @@ func TestPathTricks(t *testing.T) {
 			e.get(t, "/public/a%20b/c", "").wants(t, "a public path", http.StatusOK, "anonymous")
 			e.get(t, "/admin/secret", s.issuer.Token(time.Now(), extauthztest.Claims{"scope": "admin"})).wants(t, "an admin", http.StatusOK, "ok")
 			for _, trick := range pathTricks {
-				if r := e.get(t, trick.path, ""); r.status == http.StatusOK || r.seen != nil {
-					t.Errorf("%s without a credential: %d %s, the upstream saw %+v", trick.path, r.status, r.line.Reason, r.seen)
+				if r := e.get(t, trick.path, ""); r.seen != nil && !plainlyPublic.MatchString(r.seen.Path) {
+					t.Errorf("%s without a credential: %d %s, the upstream saw %s", trick.path, r.status, r.line.Reason, r.seen.Path)
 				}
-				r := e.get(t, trick.path, token)
-				if trick.other != (r.seen != nil) {
-					t.Errorf("%s with a token: %d %s, the upstream saw %+v", trick.path, r.status, r.line.Reason, r.seen)
+				switch r := e.get(t, trick.path, token); {
+				case trick.other && r.seen == nil:
+					t.Errorf("%s with a token: %d %s", trick.path, r.status, r.line.Reason)
+				case !trick.other && r.seen != nil && !plainlyPublic.MatchString(r.seen.Path):
+					t.Errorf("%s with a token: %d %s, the upstream saw %s", trick.path, r.status, r.line.Reason, r.seen.Path)
 				}
 			}
 		})
@@ -164,7 +172,6 @@ func TestWhatNamesTheRequest(t *testing.T) {
 				e.send(t, "POST /transfer/1 HTTP/1.1", override, "Content-Length: 0", old).
 					wants(t, override, http.StatusUnauthorized, "auth_too_old")
 			}
-			e.send(t, "BREW /admin HTTP/1.1", bearer) // some answer, whatever Envoy's parser thinks of it
 			for _, first := range []string{"BREW /admin HTTP/1.1", "get /admin HTTP/1.1", "TRACE /admin HTTP/1.1", "CONNECT app.example:443 HTTP/1.1", "OPTIONS * HTTP/1.1", "GET /admin HTTP/1.0"} {
 				if r := e.send(t, first, bearer); r.seen != nil {
 					t.Errorf("%s: the upstream saw %+v", first, r.seen)

@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,9 +30,9 @@ import (
 //	test ──HTTP/1.1 as written, h2c──> Envoy ──gRPC, Unix socket──> holdfast serve ── feed on disk
 //	                                     └──HTTP──> upstream that echoes what arrives
 //
-// An Envoy runs in one of four modes, made of what Render gives: edge is that
-// itself, without TLS; the others take hardening away, to see that Holdfast
-// does not depend on it.
+// An Envoy runs in one of the modes below, made of what Render gives: edge is
+// that itself, without TLS; the others take hardening away, to see that
+// Holdfast does not depend on it.
 
 // TestMain removes the binary that holdfastBinary has built.
 func TestMain(m *testing.M) {
@@ -105,6 +107,9 @@ routes:
     require: {max_auth_age: 5m, acr: [aal2]}
   - name: named
     require: {scopes: [named]}
+  - name: vault
+    match: [{paths: [/vault]}]
+    require: {on_feed_stale: deny}
   - name: public
     match: [{paths: [/public/*]}]
     anonymous: true
@@ -175,7 +180,11 @@ const (
 	hardened mode = "edge"  // as shipped
 	plain    mode = "plain" // paths as they come, underscores pass, no headers removed
 	mapped   mode = "map"   // plain, and headers joined as encode_raw_headers: false does
+	unasked  mode = "no health check"
+	failOpen mode = "fail open" // no health check, and failure_mode_allow: true, which nobody should run
 )
+
+var healthChecks = regexp.MustCompile(`(?m)^    health_checks:\n    - .*\n`)
 
 // weaken takes the hardening out of a rendered configuration.
 func weaken(t *testing.T, config []byte, m mode) []byte {
@@ -195,6 +204,15 @@ func weaken(t *testing.T, config []byte, m mode) []byte {
 	}
 	if m == mapped {
 		replace("encode_raw_headers: true", "encode_raw_headers: false")
+	}
+	if m == unasked || m == failOpen {
+		if !healthChecks.Match(config) {
+			t.Fatal("the configuration has no health checks")
+		}
+		config = healthChecks.ReplaceAll(config, nil)
+	}
+	if m == failOpen {
+		replace("failure_mode_allow: false", "failure_mode_allow: true")
 	}
 	return config
 }
@@ -280,7 +298,7 @@ func (e *edge) get(t *testing.T, path, token string, headers ...string) *result 
 func (e *edge) send(t *testing.T, first string, headers ...string) *result {
 	t.Helper()
 	text := first + "\r\n"
-	if !strings.Contains(strings.ToLower(strings.Join(headers, "\n"))+"\n", "host:") {
+	if !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Host:") }) {
 		text += "Host: app.example\r\n"
 	}
 	for _, h := range headers {

@@ -107,6 +107,11 @@ func (s *story) unsure(ctx context.Context) error {
 		if a.status != http.StatusServiceUnavailable {
 			return fmt.Errorf("%s: got %d %q, want 503", call, a.status, a.log.Reason)
 		}
+		// No reason: Envoy's health check has already heard that Holdfast is
+		// not ready, and Envoy did not ask.
+		if a.log.Reason != "" && (a.log.Reason != "feed_stale" || a.header.Get("Retry-After") == "") {
+			return fmt.Errorf("%s: got %q with %v, want feed_stale with Retry-After", call, a.log.Reason, a.header)
+		}
 	}
 	return nil
 }
