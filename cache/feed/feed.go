@@ -40,6 +40,7 @@ type Feed struct {
 	cfg  Config
 	head position      // highest seen before this process started
 	turn chan struct{} // holds one token: appends go one at a time
+	mute bool          // the head file's failure was said; of the goroutine that applies
 
 	mu      sync.Mutex
 	at      position      // applied
@@ -50,7 +51,6 @@ type Feed struct {
 	cut     error         // why the log can not be reached
 	own     sent          // the record being appended
 	proof   time.Time     // when the newest own record that is applied was sent
-	mute    bool          // the head file's failure was said
 	stop    func(error)   // ends the read that is going on
 	changed chan struct{} // closed at every change of the above
 	stats   Status

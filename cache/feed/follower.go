@@ -20,9 +20,10 @@ const (
 // error, or the log is closed.
 func (f *Feed) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var ticks sync.WaitGroup
-	ticks.Go(func() { f.tick(ctx) })
-	defer ticks.Wait()
+	var others sync.WaitGroup
+	others.Go(func() { f.tick(ctx) })
+	others.Go(func() { f.audit(ctx) })
+	defer others.Wait()
 	defer cancel()
 
 	if _, damaged := f.headPosition(); damaged != nil {
@@ -140,24 +141,36 @@ func (f *Feed) resume(ctx context.Context) (cursor position, target uint64, err 
 		return position{}, 0, breakAt(target, ErrRolled,
 			"this machine has seen record %d of epoch %v; bring the log back, or see the head file %s", f.head.number, f.head.epoch, f.cfg.Head.path)
 	}
-	if at.number == 0 || broken != nil {
+	// First what was seen before: the log of another feed, or one written anew
+	// from some record on, is found out before anything of it is applied.
+	for _, seen := range [...]position{at, f.head} {
+		if err := f.still(ctx, seen); err != nil {
+			return position{}, 0, err
+		}
+	}
+	if broken != nil {
 		return position{}, target, nil
 	}
-	b, err := f.cfg.Log.Get(ctx, at.number)
-	if errors.Is(err, ErrNoRecord) {
-		return position{}, 0, breakAt(at.number, ErrGap, "it was applied here, and the log has it no more")
-	}
-	if err != nil {
-		return position{}, 0, fmt.Errorf("read record %d again: %w", at.number, err)
-	}
-	r, err := parse(f.cfg.Key, at.number, b)
-	if err != nil {
-		return position{}, 0, err
-	}
-	if err := same(&r, at); err != nil {
-		return position{}, 0, err
-	}
 	return at, target, nil
+}
+
+// still tells whether the log has a record as it was seen before.
+func (f *Feed) still(ctx context.Context, seen position) error {
+	if seen.number == 0 {
+		return nil
+	}
+	b, err := f.cfg.Log.Get(ctx, seen.number)
+	if errors.Is(err, ErrNoRecord) {
+		return breakAt(seen.number, ErrGap, "it was seen here, and the log has it no more")
+	}
+	if err != nil {
+		return fmt.Errorf("read record %d again: %w", seen.number, err)
+	}
+	r, err := parse(f.cfg.Key, seen.number, b)
+	if err != nil {
+		return err
+	}
+	return same(&r, seen)
 }
 
 // same holds a record to one that was seen before under its number.
@@ -194,7 +207,6 @@ func (f *Feed) take(r *record, size int) error {
 	f.cfg.Apply(r.number, r.at, events)
 
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.at = r.position
 	f.stats.Bytes += uint64(size)
 	if r.at.After(f.stats.LastTime) {
@@ -212,16 +224,19 @@ func (f *Feed) take(r *record, size int) error {
 		}
 	}
 	f.cfg.Sync.Advance(r.number, proof)
-	if f.caught && f.cfg.Head != nil {
+	f.wake()
+	caught := f.caught
+	f.mu.Unlock()
+	if caught {
 		f.noteHead()
 	}
-	f.wake()
 	return nil
 }
 
 // reached notes that everything is applied which the log had when the read
 // began, and with that a feed that was broken is whole again.
 func (f *Feed) reached(target uint64) {
+	f.noteHead()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer f.wake()
@@ -235,18 +250,18 @@ func (f *Feed) reached(target uint64) {
 		f.cfg.Sync.Mend()
 		f.cfg.Logger.Warn("feed is whole again: every record was read and verified", "number", target, "epoch", f.at.epoch)
 	}
-	if f.cfg.Head == nil || target == 0 {
-		return
-	}
-	if f.cfg.Head.fresh && !f.synced {
+	if f.cfg.Head != nil && f.cfg.Head.fresh && !f.synced && target > 0 {
 		f.cfg.Logger.Warn("there was no head file: the log is accepted as it is, and whether it was rolled back is unknown",
 			"file", f.cfg.Head.path, "number", target, "epoch", f.at.epoch)
 	}
-	f.noteHead()
 }
 
-// noteHead writes the head without waiting for the disk; the caller holds mu.
+// noteHead writes the head without waiting for the disk. It and what it uses
+// belong to the goroutine that applies.
 func (f *Feed) noteHead() {
+	if f.cfg.Head == nil || f.at.number == 0 {
+		return
+	}
 	err := f.cfg.Head.store(f.at, false)
 	if err != nil && !f.mute {
 		f.cfg.Logger.Warn("the highest record seen can not be noted", "error", err)
