@@ -17,7 +17,7 @@ import (
 func TestAdminLine(t *testing.T) {
 	for log, want := range map[string]string{
 		"time=x level=INFO msg=listening listener=check address=127.0.0.1:9191\ntime=x level=INFO msg=listening listener=admin address=127.0.0.1:41234\n": "127.0.0.1:41234",
-		`{"msg":"listening","listener":"admin","address":"127.0.0.1:41234"}`:                                                                               "127.0.0.1:41234",
+		`{"msg":"listening","listener":"admin","address":"127.0.0.1:41234"}`:                                                                              "127.0.0.1:41234",
 		"listener=admin address=127.0.0.1:0":         "",
 		"listener=administrator address=127.0.0.1:9": "",
 		"": "",
