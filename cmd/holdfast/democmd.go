@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +32,10 @@ installed once, from the Python package index by its hash.`,
 			if err != nil {
 				return fmt.Errorf("find the holdfast binary: %w", err)
 			}
-			return demo.Run(cmd.Context(), demo.Options{
+			// A terminal that is closed must not leave the children behind.
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+			defer stop()
+			return demo.Run(ctx, demo.Options{
 				Holdfast: self, Once: once || !isTerminal(os.Stdout), Out: cmd.OutOrStdout(),
 			})
 		},

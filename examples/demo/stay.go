@@ -19,7 +19,7 @@ func (w *world) stay(ctx context.Context) error {
 	if err := os.WriteFile(w.file("token"), []byte("Authorization: Bearer "+token.Access+"\n"), 0o600); err != nil {
 		return err
 	}
-	call := "curl -i --cacert " + w.file("ca.pem") + " --cert " + w.file("alice.pem") + " --key " + w.file("alice.key") +
+	call := "curl -si --cacert " + w.file("ca.pem") + " --cert " + w.file("alice.pem") + " --key " + w.file("alice.key") +
 		" -H @" + w.file("token") + " https://" + w.envoy.Listener + "/orders"
 	w.say(`
 Everything stays up until Ctrl-C:
