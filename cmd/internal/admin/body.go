@@ -22,6 +22,7 @@ type order struct {
 	items  []item
 	array  bool // the body was an array, and so will be the answer
 	faults faults
+	short  faults // a ttl that tokens would outlive: the only fault that force forgives
 }
 
 // faults are what is wrong with a body, up to as many as a person reads.

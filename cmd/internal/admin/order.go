@@ -18,25 +18,21 @@ const actor = "admin"
 // is wrong with it.
 func (o *order) events(c *Config, now time.Time, force bool) ([]cache.Event, error) {
 	events := make([]cache.Event, len(o.items))
-	var short faults
 	for i := range o.items {
 		at := ""
 		if o.array {
 			at = pointerTo(i)
 		}
-		before := len(o.faults)
+		o.items[i].Force = o.items[i].Force || force
 		events[i] = o.event(&o.items[i], at, c, now)
-		if len(o.faults) == before {
-			o.longEnough(&short, &o.items[i], &events[i], at, c, now, force)
-		}
 	}
 	switch {
 	case len(o.faults) > 0:
 		return nil, &problem{Status: http.StatusBadRequest, Code: "invalid_revocation", Errors: o.faults,
 			Detail: o.faults[0].String() + "; nothing was stored"}
-	case len(short) > 0:
-		return nil, &problem{Status: http.StatusUnprocessableEntity, Code: "ttl_too_short", Errors: short,
-			Detail: short[0].String() + "; nothing was stored"}
+	case len(o.short) > 0:
+		return nil, &problem{Status: http.StatusUnprocessableEntity, Code: "ttl_too_short", Errors: o.short,
+			Detail: o.short[0].String() + "; nothing was stored"}
 	}
 	return events, nil
 }
@@ -59,7 +55,7 @@ func (o *order) event(it *item, at string, c *Config, now time.Time) cache.Event
 	}
 	e.Key = cache.KeyOf(kind, e.Issuer, e.Value)
 	e.Before = o.notBefore(it, at, now, c.skew(issuerOf(kind, it)))
-	e.Until = wholeSecond(now.Add(o.ttl(it, at, c.Retention)))
+	e.Until = wholeSecond(now.Add(o.ttl(it, at, c, issuerOf(kind, it))))
 	if err := e.Validate(); err != nil && len(o.faults) == 0 {
 		o.faults.add(at, "%v", err)
 	}
@@ -146,26 +142,30 @@ func (o *order) notBefore(it *item, at string, now time.Time, skew time.Duration
 	return t.UTC().Truncate(time.Second)
 }
 
-func (o *order) ttl(it *item, at string, retention time.Duration) time.Duration {
-	if it.TTL == "" {
-		return retention
+// ttl is how long a revocation holds: as long as is asked for, and unless that
+// is forced, as long as a token that it hits can be accepted.
+func (o *order) ttl(it *item, at string, c *Config, issuer string) time.Duration {
+	d := c.Retention
+	if it.TTL != "" {
+		var err error
+		if d, err = time.ParseDuration(it.TTL); err != nil || d <= 0 {
+			o.faults.add(at+"/ttl", "is not a duration above 0, such as 12h")
+			return c.Retention
+		}
 	}
-	d, err := time.ParseDuration(it.TTL)
-	if err != nil || d <= 0 {
-		o.faults.add(at+"/ttl", "is not a duration above 0, such as 12h")
+	if it.Force {
+		return d
+	}
+	life, known := c.longestLife(issuer)
+	if it.TTL != "" && d < life {
+		o.short.add(at+"/ttl", "is shorter than the %v that a token hit by it can live, so that it would come back; "+
+			"leave ttl out, or use force", life)
+	}
+	if known {
+		// The skew lets a token begin ahead of our clock and end behind it.
+		d = max(d, life+2*c.skew(issuer))
 	}
 	return d
-}
-
-// longEnough notes a revocation that could end before the tokens it hits.
-func (o *order) longEnough(short *faults, it *item, e *cache.Event, at string, c *Config, now time.Time, force bool) {
-	if it.TTL == "" || it.Force || force {
-		return
-	}
-	if least := c.longestLife(issuerOf(e.Kinds, it)); e.Until.Before(now.Add(least)) {
-		short.add(at+"/ttl", "is shorter than the %v that a token hit by it can live, so that it would come back; "+
-			"leave ttl out, or use force", least)
-	}
 }
 
 func (c *Config) known(issuer string) bool {
@@ -188,18 +188,21 @@ func (c *Config) skew(issuer string) (skew time.Duration) {
 }
 
 // longestLife is how long a token of an issuer can be accepted, of any for "".
-func (c *Config) longestLife(issuer string) (life time.Duration) {
+// Where that is not known it is taken to be the retention, which the
+// configuration promises to be no less.
+func (c *Config) longestLife(issuer string) (life time.Duration, known bool) {
+	known = true
 	for i := range c.Issuers {
 		if issuer != "" && c.Issuers[i].Name != issuer {
 			continue
 		}
 		one := c.Issuers[i].MaxLife
 		if one <= 0 {
-			one = c.Retention
+			one, known = c.Retention, false
 		}
 		life = max(life, one)
 	}
-	return life
+	return life, known
 }
 
 // wholeSecond rounds up: towards denial.

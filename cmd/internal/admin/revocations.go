@@ -57,7 +57,7 @@ func newView(ref cache.Ref, e *cache.Event) view {
 	}
 }
 
-func (c *Config) viewWithHistory(ref cache.Ref, e *cache.Event, at time.Time) view {
+func (s *Server) viewWithHistory(c *Config, ref cache.Ref, e *cache.Event, at time.Time) view {
 	v := newView(ref, e)
 	h := &history{Created: at.UTC(), Actor: e.Actor}
 	if got := c.Evidence.Get(ref); got.Count > 0 {
@@ -67,8 +67,8 @@ func (c *Config) viewWithHistory(ref cache.Ref, e *cache.Event, at time.Time) vi
 	if lift, ok := c.Index.Lifted(ref); ok {
 		lifted := lift.At.UTC()
 		h.Lifted = &lifted
-	} else if !c.Index.Has(e.Key, ref) {
-		h.Expired = true
+	} else if !c.Index.Has(e.Key, ref) || e.Until.Before(s.now()) {
+		h.Expired = true // its memory may be given back later
 	}
 	v.history = h
 	return v
@@ -123,7 +123,7 @@ func (s *Server) get(c *Config, w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	v := c.viewWithHistory(ref, &e, at)
+	v := s.viewWithHistory(c, ref, &e, at)
 	writeJSON(w, http.StatusOK, &v)
 	return nil
 }
@@ -242,9 +242,9 @@ func (s *Server) list(c *Config, w http.ResponseWriter, r *request) error {
 				read = ref.Number
 			}
 			last, scanned = ref, scanned+1
-			// One that was lifted since is left out.
-			if e := &events[ref.Place]; f.takes(e) && c.Index.Has(e.Key, ref) {
-				out.Items = append(out.Items, c.viewWithHistory(ref, e, at))
+			// One that was lifted or has ended since is left out.
+			if e := &events[ref.Place]; f.takes(e) && c.Index.Has(e.Key, ref) && !e.Until.Before(s.now()) {
+				out.Items = append(out.Items, s.viewWithHistory(c, ref, e, at))
 			}
 		}
 		if len(refs) == 0 {
