@@ -6,39 +6,49 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
 
 // maxClasses is what a verified token can remember: one bit a class.
 const maxClasses = 64
 
-func (v *validator) classes() {
+func (c *Config) checkClasses() {
 	switch {
-	case len(v.Classes) == 0:
-		v.say("classes", "no classes: without one every session is denied; a class without match takes them all")
-	case len(v.Classes) > maxClasses:
-		v.say(index("classes", maxClasses), "%d classes: there may be at most %d", len(v.Classes), maxClasses)
+	case len(c.Classes) == 0:
+		c.say("classes", "no classes: without one every session is denied; a class without match takes them all")
+	case len(c.Classes) > maxClasses:
+		c.say(index("classes", maxClasses), "%d classes: there may be at most %d", len(c.Classes), maxClasses)
 	}
 	first := map[string]int{}
-	for i := range v.Classes {
-		c, path := &v.Classes[i], index("classes", i)
-		v.name("class", path, c.Name, first, i)
-		v.classMatch(path+".match", &c.Match)
-		v.demands(path, &Require{
-			MaxAuthAge: c.MaxAuthAge, ACR: c.ACR, MaxAge: c.MaxAge,
-			MaxLifetime: c.MaxLifetime, AbsoluteTimeout: c.AbsoluteTimeout, Scopes: c.Scopes,
+	for i := range c.Classes {
+		class, path := &c.Classes[i], index("classes", i)
+		c.checkName("class", path, class.Name, first, i)
+		c.checkClassMatch(path+".match", &class.Match)
+		c.checkDemands(path, &Require{
+			MaxAuthAge: class.MaxAuthAge, ACR: class.ACR, MaxAge: class.MaxAge,
+			MaxLifetime: class.MaxLifetime, AbsoluteTimeout: class.AbsoluteTimeout, Scopes: class.Scopes,
 		})
-		for j := range i {
-			if v.clean(path+".match") && v.clean(index("classes", j)+".match") && v.classCovers(&v.Classes[j].Match, &c.Match) {
-				v.say(path+".match", "%s can never match: %s before it takes every session that it would; put it first or narrow the other", label("class", path, c.Name), label("class", index("classes", j), v.Classes[j].Name))
-				break
-			}
+		c.checkReached(path, i)
+	}
+}
+
+// checkReached refuses a class of which every session belongs to an earlier one.
+func (c *Config) checkReached(path string, i int) {
+	class := &c.Classes[i]
+	for j := range i {
+		earlier, other := &c.Classes[j], index("classes", j)
+		if c.file.Clean(path+".match") && c.file.Clean(other+".match") && c.classCovers(&earlier.Match, &class.Match) {
+			c.say(path+".match", "%s can never match: %s before it takes every session that it would; put it first or narrow the other",
+				label("class", path, class.Name), label("class", other, earlier.Name))
+			return
 		}
 	}
 }
 
-// name refuses names that could not stand in a header, a metric's label or a
+// checkName refuses names that could not stand in a header, a metric's label or a
 // command line, and those that are used twice.
-func (v *validator) name(kind, path, name string, first map[string]int, i int) {
+func (c *Config) checkName(kind, path, name string, first map[string]int, i int) {
 	if name == "" {
 		return // refused as missing or empty
 	}
@@ -46,10 +56,10 @@ func (v *validator) name(kind, path, name string, first map[string]int, i int) {
 		return c > 0x7f || !isAlnum(byte(c)) && !strings.ContainsRune("._-", c)
 	}
 	if len(name) > 64 || strings.ContainsFunc(name, bad) {
-		v.say(path+".name", "%s is no name for a %s: use up to 64 letters, digits, '.', '_' and '-'", quote(name), kind)
+		c.say(path+".name", "%s is no name for a %s: use up to 64 letters, digits, '.', '_' and '-'", strict.Quote(name), kind)
 	}
 	if j, twice := first[name]; twice {
-		v.say(path+".name", "duplicate %s %s: the name is taken by %s", kind, name, index(parent(path), j))
+		c.say(path+".name", "duplicate %s %s: the name is taken by %s", kind, name, index(strict.Parent(path), j))
 		return
 	}
 	first[name] = i
@@ -63,8 +73,8 @@ func label(kind, path, name string) string {
 	return kind + " " + name
 }
 
-// demands holds what a class and a route's require have in common.
-func (v *validator) demands(path string, r *Require) {
+// checkDemands holds what a class and a route's require have in common.
+func (c *Config) checkDemands(path string, r *Require) {
 	for _, limit := range []struct {
 		key   string
 		value time.Duration
@@ -74,8 +84,8 @@ func (v *validator) demands(path string, r *Require) {
 		{"max_lifetime", r.MaxLifetime},
 		{"absolute_timeout", r.AbsoluteTimeout},
 	} {
-		if p := path + "." + limit.key; v.given(p) {
-			v.positive(p, limit.value, "; leave it out for no limit")
+		if p := path + "." + limit.key; c.file.Given(p) {
+			c.positive(p, limit.value, "; leave it out for no limit")
 		}
 	}
 	for key, values := range map[string][]string{"acr": r.ACR, "scopes": r.Scopes} {
@@ -85,63 +95,60 @@ func (v *validator) demands(path string, r *Require) {
 			bad := func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '"' || c == '\\' }
 			if value == "" || strings.ContainsFunc(value, bad) {
 				p := index(path+"."+key, i)
-				v.say(p, "%s is %s: it must be one word, without spaces and quotes", p, quote(value))
+				c.say(p, "%s is %s: it must be one word, without spaces and quotes", p, strict.Quote(value))
 			}
 		}
 	}
 }
 
-func (v *validator) classMatch(path string, m *ClassMatch) {
+func (c *Config) checkClassMatch(path string, m *ClassMatch) {
 	var names, types []string
-	for i := range v.Issuers {
-		names = append(names, v.Issuers[i].Issuer)
-		if len(m.Issuers) > 0 && !slices.Contains(m.Issuers, v.Issuers[i].Issuer) {
+	for i := range c.Issuers {
+		names = append(names, c.Issuers[i].Issuer)
+		if len(m.Issuers) > 0 && !slices.Contains(m.Issuers, c.Issuers[i].Issuer) {
 			continue
 		}
-		for _, typ := range v.Issuers[i].TokenTypes {
+		for _, typ := range c.Issuers[i].TokenTypes {
 			types = append(types, mediaType(typ))
 		}
 	}
 	for i, issuer := range m.Issuers {
-		if !slices.Contains(names, issuer) && v.cleanIssuers("issuer") {
-			v.say(v.element(path+".issuers", i), "%s names the issuer %s, which is not configured%s", path, quote(issuer), didYouMean(issuer, names))
+		if !slices.Contains(names, issuer) && c.cleanIssuers("issuer") {
+			c.say(c.element(path+".issuers", i), "%s names the issuer %s, which is not configured%s", path, strict.Quote(issuer), strict.DidYouMean(issuer, names))
 		}
 	}
 	for i, client := range m.Clients {
-		v.nonEmpty(v.element(path+".clients", i), client)
+		c.nonEmpty(c.element(path+".clients", i), client)
 	}
 	for i, typ := range m.Types {
-		v.tokenType(v.element(path+".types", i), typ)
-		if v.clean(path+".issuers") && v.cleanIssuers("token_types") && !slices.Contains(types, mediaType(typ)) {
-			v.say(v.element(path+".types", i), "%s names the type %s, which the token_types of its issuers do not accept", path, quote(typ))
+		c.checkTokenType(c.element(path+".types", i), typ)
+		if c.file.Clean(path+".issuers") && c.cleanIssuers("token_types") && !slices.Contains(types, mediaType(typ)) {
+			c.say(c.element(path+".types", i), "%s names the type %s, which the token_types of its issuers do not accept", path, strict.Quote(typ))
 		}
 	}
 	for name := range m.Claims {
 		if slices.Contains([]string{"exp", "nbf", "iat"}, name) {
-			v.say(path+".claims."+name, "%s.claims: %s is a time, which no fixed value can equal", path, name)
+			c.say(path+".claims."+name, "%s.claims: %s is a time, which no fixed value can equal", path, name)
 		}
 	}
 }
 
 // element is the path of a list's element, or of the single value that stands
 // in for a list.
-func (v *validator) element(path string, i int) string {
-	if p := index(path, i); v.d.values[p] != (place{}) {
+func (c *Config) element(path string, i int) string {
+	if p := index(path, i); c.file.Has(p) {
 		return p
 	}
 	return path
 }
 
-// clean tells whether nothing at or below a path was refused: only then can
-// be said what it covers.
-func (v *validator) clean(path string) bool { return !v.d.dirty[path] }
-
-func (v *validator) cleanIssuers(key string) bool {
-	if v.d.bad["issuers"] {
+// cleanIssuers tells whether a key of all issuers was read without a problem.
+func (c *Config) cleanIssuers(key string) bool {
+	if c.file.Refused("issuers") {
 		return false
 	}
-	for i := range v.Issuers {
-		if !v.clean(fmt.Sprintf("issuers[%d].%s", i, key)) {
+	for i := range c.Issuers {
+		if !c.file.Clean(fmt.Sprintf("issuers[%d].%s", i, key)) {
 			return false
 		}
 	}
@@ -150,7 +157,7 @@ func (v *validator) cleanIssuers(key string) bool {
 
 // classCovers tells whether every session that later matches was matched by
 // earlier before. It errs to "no": a refusal must be right.
-func (v *validator) classCovers(earlier, later *ClassMatch) bool {
+func (c *Config) classCovers(earlier, later *ClassMatch) bool {
 	for name, want := range earlier.Claims {
 		have, ok := later.Claims[name]
 		if !ok || !covers(want, have) {
@@ -159,22 +166,22 @@ func (v *validator) classCovers(earlier, later *ClassMatch) bool {
 	}
 	same := func(s string) string { return s }
 	return coversBy(earlier.Credential, later.Credential, same, []string{"header"}) &&
-		coversBy(earlier.Issuers, later.Issuers, same, v.allIssuers()) &&
+		coversBy(earlier.Issuers, later.Issuers, same, c.allIssuers()) &&
 		coversBy(earlier.Clients, later.Clients, same, nil) &&
-		coversBy(earlier.Types, later.Types, mediaType, v.allTypes())
+		coversBy(earlier.Types, later.Types, mediaType, c.allTypes())
 }
 
-func (v *validator) allIssuers() (all []string) {
-	for i := range v.Issuers {
-		all = append(all, v.Issuers[i].Issuer)
+func (c *Config) allIssuers() (all []string) {
+	for i := range c.Issuers {
+		all = append(all, c.Issuers[i].Issuer)
 	}
 	return all
 }
 
-func (v *validator) allTypes() []string {
+func (c *Config) allTypes() []string {
 	all := map[string]bool{}
-	for i := range v.Issuers {
-		for _, typ := range v.Issuers[i].TokenTypes {
+	for i := range c.Issuers {
+		for _, typ := range c.Issuers[i].TokenTypes {
 			all[mediaType(typ)] = true
 		}
 	}

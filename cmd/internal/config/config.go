@@ -6,16 +6,14 @@
 // and route can match, and the files it names were there. Nobody needs to look
 // again, and nobody may change it: it is read by many goroutines.
 //
-// How a file becomes a Config, a file of this package each:
+// How a file becomes a Config:
 //
-//	load.go      the file: size, what is in it, what it names
-//	syntax.go    bytes to nodes: UTF-8, YAML, one document
-//	decode.go    nodes to fields: unknown and duplicate keys, types, enums
+//	strict/      YAML to fields: unknown and duplicate keys, types, words; where
+//	             each value stood, and how a problem is shown
 //	default.go   what a key means when it is left out
-//	validate.go  what the fields mean together; issuer.go, listen.go,
-//	             class.go, route.go, headers.go and files.go have a subject each
-//	problem.go   how a problem is shown
-//	encode.go    the way back, for config print
+//	later.go     keys of the format that this version does not have
+//	validate.go  what the fields mean together; listen.go, issuer.go, class.go,
+//	             route.go, headers.go and files.go have a subject each
 //	schema.go    the same types as a JSON Schema, for editors
 //
 // The comments on the fields below are the descriptions in that schema.
@@ -25,7 +23,11 @@
 // the same. Environment variables are not looked at.
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
+)
 
 // Config is a whole configuration, as it is in force.
 type Config struct {
@@ -60,14 +62,20 @@ type Config struct {
 	// Bounds on work.
 	Limits Limits `yaml:"limits"`
 
-	set map[string]place // the keys that the file sets, by path
+	file *strict.File
 }
 
 // Line is the line of the file that sets a key, such as classes[0].max_age; ok
 // is false where the default holds.
-func (c *Config) Line(path string) (line int, ok bool) {
-	at, ok := c.set[path]
-	return at.line, ok
+func (c *Config) Line(path string) (line int, ok bool) { return c.file.Line(path) }
+
+// YAML writes the configuration: with effective all of it, the defaults
+// included, else only what the file set. It loads again to an equal Config.
+func (c *Config) YAML(effective bool) ([]byte, error) {
+	if effective {
+		return strict.Dump(c, nil)
+	}
+	return strict.Dump(c, c.file)
 }
 
 // Listen names the listeners.

@@ -36,9 +36,8 @@ func FuzzLoad(f *testing.F) {
 		if (c == nil) == (len(problems) == 0) {
 			t.Fatalf("config %v, problems %v", c, problems)
 		}
-		lines := lineBreak.Split(src, -1)
 		for i, p := range problems {
-			if p.Line < 1 || p.Column < 1 || p.Line > len(lines)+1 || p.Message == "" {
+			if p.Line < 1 || p.Column < 1 || p.Message == "" {
 				t.Errorf("no place or message: %#v", p)
 			}
 			if strings.ContainsAny(p.String(), "\x00\x1b\r") {

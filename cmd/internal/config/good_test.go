@@ -146,7 +146,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for field, comment := range schema {
-		if comment == "" && field != "Destination.Stream" && field != "Destination.File" && field != "Config.set" {
+		if comment == "" && field != "Destination.Stream" && field != "Destination.File" && field != "Config.file" {
 			t.Errorf("%s has no comment to describe it", field)
 		}
 	}

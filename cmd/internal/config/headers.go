@@ -3,6 +3,8 @@ package config
 import (
 	"slices"
 	"strings"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
 
 // hopByHop are fields of one connection (RFC 9110, 7.6.1) and those that frame
@@ -12,8 +14,8 @@ var hopByHop = []string{
 	"te", "trailer", "transfer-encoding", "upgrade",
 }
 
-func (v *validator) headers() {
-	h := &v.Headers
+func (c *Config) checkHeaders() {
+	h := &c.Headers
 	set := map[string]string{}
 	for _, f := range []struct {
 		path string
@@ -30,11 +32,11 @@ func (v *validator) headers() {
 			why = "it carries the client's credentials"
 		}
 		if why != "" {
-			v.say(f.path, "%s cannot be %s: %s", f.path, quote(name), why)
+			c.say(f.path, "%s cannot be %s: %s", f.path, strict.Quote(name), why)
 			continue
 		}
 		if other, twice := set[name]; twice {
-			v.say(f.path, "%s is %s, which is %s already", f.path, name, other)
+			c.say(f.path, "%s is %s, which is %s already", f.path, name, other)
 			continue
 		}
 		set[name] = f.path
@@ -44,11 +46,11 @@ func (v *validator) headers() {
 		name = strings.ToLower(name)
 		h.Remove[i] = name
 		if why := badHeader(name); why != "" {
-			v.say(path, "%s cannot be %s: %s", path, quote(name), why)
+			c.say(path, "%s cannot be %s: %s", path, strict.Quote(name), why)
 		}
 		// Envoy removes after it has set.
 		if other, both := set[name]; both {
-			v.say(path, "%s is %s, which is set as %s: it would be removed again", path, name, other)
+			c.say(path, "%s is %s, which is set as %s: it would be removed again", path, name, other)
 		}
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"reflect"
-	"strings"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
 
-// maxSize is the largest file that is read, in bytes.
-const maxSize = 1 << 20
+// Problem is one thing that is wrong with a configuration.
+type Problem = strict.Problem
 
 // Load reads the configuration in a file and sees that the files it names are
 // there. It returns the configuration or what is wrong with it, never both.
@@ -19,21 +19,31 @@ func Load(path string) (*Config, []Problem) {
 	if err != nil {
 		return nil, []Problem{{File: path, Message: err.Error()}}
 	}
-	c, d := parse(path, raw)
-	if c != nil {
-		checkFiles(c, d)
+	c := parse(path, raw)
+	if c.file.Usable() {
+		c.checkFiles()
 	}
-	if problems := d.sorted(); len(problems) > 0 {
-		return nil, problems
-	}
-	return c, nil
+	return c.orProblems()
 }
 
 // Parse is Load for bytes that are already here, under a name for messages. It
 // does not look at any file.
 func Parse(name string, raw []byte) (*Config, []Problem) {
-	c, d := parse(name, raw)
-	if problems := d.sorted(); len(problems) > 0 {
+	return parse(name, raw).orProblems()
+}
+
+func parse(name string, raw []byte) *Config {
+	c := new(Config)
+	c.file = strict.Parse(name, raw, c)
+	if c.file.Usable() {
+		c.derive()
+		c.validate()
+	}
+	return c
+}
+
+func (c *Config) orProblems() (*Config, []Problem) {
+	if problems := c.file.Problems(); len(problems) > 0 {
 		return nil, problems
 	}
 	return c, nil
@@ -48,12 +58,12 @@ func read(path string) ([]byte, error) {
 	if st, err := f.Stat(); err == nil && st.IsDir() {
 		return nil, errors.New("is a directory, not a configuration file")
 	}
-	raw, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	raw, err := io.ReadAll(io.LimitReader(f, strict.MaxSize+1))
 	if err != nil {
 		return nil, cause(err)
 	}
-	if len(raw) > maxSize {
-		return nil, fmt.Errorf("is larger than %d MiB: this is no configuration file", maxSize>>20)
+	if len(raw) > strict.MaxSize {
+		return nil, fmt.Errorf("is larger than %d MiB: this is no configuration file", strict.MaxSize>>20)
 	}
 	return raw, nil
 }
@@ -64,26 +74,4 @@ func cause(err error) error {
 		return fmt.Errorf("cannot %s it: %w", pe.Op, pe.Err)
 	}
 	return err
-}
-
-// parse reads as far as it can. The Config is nil where there is nothing that
-// could be looked at further.
-func parse(name string, raw []byte) (*Config, *decoder) {
-	text := strings.TrimPrefix(string(raw), "\ufeff")
-	d := newDecoder(&source{name: name, lines: lineBreak.Split(text, -1)})
-	root := d.document(text)
-	if root == nil {
-		return nil, d
-	}
-	c := new(Config)
-	v := reflect.ValueOf(c).Elem()
-	setDefaults(v)
-	d.decode(root, "", v, fieldTag{})
-	if d.bad[""] {
-		return nil, d
-	}
-	c.set = d.keys
-	c.derive()
-	validate(c, d)
-	return c, d
 }

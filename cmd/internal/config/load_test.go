@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
 
 // refused loads a file and gives what is said about it, one line a problem.
@@ -90,7 +92,7 @@ func TestLoadBombs(t *testing.T) {
 		"deep2":  strings.Repeat("{a: ", 100_000),
 		"keys":   strings.Repeat("mode: enforce\n", 50_000),
 		"wrong":  "routes:\n" + strings.Repeat("- {name: ''}\n", 60_000),
-		"lines":  strings.Repeat("\n", maxSize-10),
+		"lines":  strings.Repeat("\n", strict.MaxSize-10),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, problems := Parse("f.yaml", []byte(src))
@@ -100,6 +102,9 @@ func TestLoadBombs(t *testing.T) {
 		})
 	}
 }
+
+// maxProblems is how many strict shows of one file.
+const maxProblems = 200
 
 func TestLoadManyProblems(t *testing.T) {
 	_, problems := Parse("f.yaml", []byte("limits:\n"+strings.Repeat("  x: 1\n", 500)+minimal))

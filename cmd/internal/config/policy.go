@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
+)
 
 // Issuer is who issues tokens, and what its tokens look like.
 type Issuer struct {
@@ -84,7 +88,7 @@ type ClassMatch struct {
 }
 
 // OneOf is one value or a list of values of which one must hold; nil is any.
-type OneOf []string
+type OneOf = strict.OneOf
 
 // Claims are wanted values by the claim's name.
 type Claims map[string]OneOf

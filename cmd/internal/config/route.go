@@ -5,71 +5,73 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
 
 // maxRoutes keeps the time to compare all routes with each other short.
 const maxRoutes = 1000
 
-func (v *validator) routes() {
-	if len(v.Routes) > maxRoutes {
-		v.say(index("routes", maxRoutes), "%d routes: there may be at most %d", len(v.Routes), maxRoutes)
+func (c *Config) checkRoutes() {
+	if len(c.Routes) > maxRoutes {
+		c.say(index("routes", maxRoutes), "%d routes: there may be at most %d", len(c.Routes), maxRoutes)
 		return
 	}
 	first := map[string]int{}
-	for i := range v.Routes {
-		r, path := &v.Routes[i], index("routes", i)
-		v.name("route", path, r.Name, first, i)
+	for i := range c.Routes {
+		r, path := &c.Routes[i], index("routes", i)
+		c.checkName("route", path, r.Name, first, i)
 		for j := range r.Match {
-			v.routeMatch(index(path+".match", j), &r.Match[j])
+			c.checkRouteMatch(index(path+".match", j), &r.Match[j])
 		}
-		v.demands(path+".require", &r.Require)
+		c.checkDemands(path+".require", &r.Require)
 		if r.Anonymous && !reflect.ValueOf(r.Require).IsZero() {
-			v.say(path+".require", "%s is anonymous and requires something: without a credential nothing can be required", label("route", path, r.Name))
+			c.say(path+".require", "%s is anonymous and requires something: without a credential nothing can be required", label("route", path, r.Name))
 		}
-		v.shadowed(path, i)
+		c.checkShadowed(path, i)
 	}
 }
 
-// shadowed refuses a route of which each match is covered by one of an earlier
+// checkShadowed refuses a route of which each match is covered by one of an earlier
 // route: it would be reached by name only, which is not what a match says.
-func (v *validator) shadowed(path string, i int) {
-	r := &v.Routes[i]
-	if len(r.Match) == 0 || !v.clean(path+".match") {
+func (c *Config) checkShadowed(path string, i int) {
+	r := &c.Routes[i]
+	if len(r.Match) == 0 || !c.file.Clean(path+".match") {
 		return
 	}
 	by := ""
 	for j := range r.Match {
-		k := slices.IndexFunc(v.Routes[:i], func(earlier Route) bool {
+		k := slices.IndexFunc(c.Routes[:i], func(earlier Route) bool {
 			return slices.ContainsFunc(earlier.Match, func(m RouteMatch) bool { return routeCovers(&m, &r.Match[j]) })
 		})
-		if k < 0 || !v.clean(index("routes", k)+".match") {
+		if k < 0 || !c.file.Clean(index("routes", k)+".match") {
 			return
 		}
-		by = label("route", index("routes", k), v.Routes[k].Name)
+		by = label("route", index("routes", k), c.Routes[k].Name)
 	}
-	v.say(path+".match", "%s can never match: %s before it takes every request that it would; put it first or narrow the other", label("route", path, r.Name), by)
+	c.say(path+".match", "%s can never match: %s before it takes every request that it would; put it first or narrow the other", label("route", path, r.Name), by)
 }
 
-func (v *validator) routeMatch(path string, m *RouteMatch) {
-	if len(m.Hosts)+len(m.Paths)+len(m.Methods) == 0 && v.clean(path) {
-		v.say(path, "%s names neither hosts, paths nor methods: for every request write paths: [/, /*]", path)
+func (c *Config) checkRouteMatch(path string, m *RouteMatch) {
+	if len(m.Hosts)+len(m.Paths)+len(m.Methods) == 0 && c.file.Clean(path) {
+		c.say(path, "%s names neither hosts, paths nor methods: for every request write paths: [/, /*]", path)
 	}
 	for i, host := range m.Hosts {
-		p := v.element(path+".hosts", i)
+		p := c.element(path+".hosts", i)
 		if why := badHost(host); why != "" {
-			v.say(p, "%s is %s: %s", p, quote(host), why)
+			c.say(p, "%s is %s: %s", p, strict.Quote(host), why)
 		}
 	}
 	for i, pattern := range m.Paths {
-		p := v.element(path+".paths", i)
+		p := c.element(path+".paths", i)
 		if why := badPath(pattern); why != "" {
-			v.say(p, "%s is %s: %s", p, quote(pattern), why)
+			c.say(p, "%s is %s: %s", p, strict.Quote(pattern), why)
 		}
 	}
 	for i, method := range m.Methods {
-		p := v.element(path+".methods", i)
+		p := c.element(path+".methods", i)
 		if why := badMethod(method); why != "" {
-			v.say(p, "%s is %s: %s", p, quote(method), why)
+			c.say(p, "%s is %s: %s", p, strict.Quote(method), why)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/invopop/jsonschema"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
 
 // The types' own source: the comments on their fields describe the keys, here
@@ -19,9 +21,6 @@ import (
 //
 //go:embed config.go policy.go
 var typesSource embed.FS
-
-// durationPattern is what time.ParseDuration reads, without a sign.
-const durationPattern = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))*$`
 
 // Schema is the JSON Schema (2020-12) of a configuration file. It says less
 // than Load: what keys mean together, only Load knows.
@@ -43,7 +42,7 @@ func Schema() ([]byte, error) {
 	s := r.Reflect(&Config{})
 	s.Title = "holdfast.yaml"
 	s.Description = "Configuration of holdfast, an Envoy external authorization server."
-	if err := complete(s, reflect.TypeFor[Config](), standardOf(reflect.TypeFor[Config]())); err != nil {
+	if err := complete(s, reflect.TypeFor[Config](), strict.Standard(reflect.TypeFor[Config]())); err != nil {
 		return nil, err
 	}
 	out, err := json.MarshalIndent(s, "", "  ")
@@ -59,7 +58,7 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 	literal := &jsonschema.Schema{OneOf: []*jsonschema.Schema{text, {Type: "number"}, {Type: "boolean"}}}
 	switch t {
 	case reflect.TypeFor[time.Duration]():
-		return &jsonschema.Schema{Type: "string", Pattern: durationPattern, Examples: []any{"30s", "12h"}}
+		return &jsonschema.Schema{Type: "string", Pattern: strict.DurationPattern, Examples: []any{"30s", "12h"}}
 	case reflect.TypeFor[OneOf]():
 		return oneOrMany(text)
 	case reflect.TypeFor[Claims]():
@@ -83,27 +82,27 @@ func oneOrMany(item *jsonschema.Schema) *jsonschema.Schema {
 // complete adds to a struct's schema what its tags do not say: defaults, and
 // that a required text is not empty.
 func complete(s *jsonschema.Schema, t reflect.Type, standard reflect.Value) error {
-	for name, f := range fieldsOf(t) {
+	for name, f := range strict.Fields(t) {
 		property, ok := s.Properties.Get(name)
 		if !ok {
 			return fmt.Errorf("the schema of %s lacks %s", t.Name(), name)
 		}
-		value, ft := standard.Field(f.index), t.Field(f.index).Type
+		value, ft := standard.Field(f.Index), t.Field(f.Index).Type
 		switch {
-		case ft == reflect.TypeFor[OneOf]() && len(f.tag.enum) > 0:
-			one := oneOrMany(&jsonschema.Schema{Type: "string", Enum: anys(f.tag.enum)})
+		case ft == reflect.TypeFor[OneOf]() && len(f.Tag.Enum) > 0:
+			one := oneOrMany(&jsonschema.Schema{Type: "string", Enum: anys(f.Tag.Enum)})
 			property.OneOf, property.Enum = one.OneOf, nil
-		case ft.Kind() == reflect.String && f.tag.required:
+		case ft.Kind() == reflect.String && f.Tag.Required:
 			property.MinLength = new(uint64(1))
 		}
 		inner, of, with := property, ft, value
 		switch {
 		case ft.Kind() == reflect.Pointer:
 			of = ft.Elem()
-			with = standardOf(of)
+			with = strict.Standard(of)
 		case ft.Kind() == reflect.Slice && ft.Elem().Kind() == reflect.Struct:
 			inner, of = property.Items, ft.Elem()
-			with = standardOf(of)
+			with = strict.Standard(of)
 		}
 		if inner.Properties != nil && of.Kind() == reflect.Struct && of != reflect.TypeFor[Destination]() {
 			if err := complete(inner, of, with); err != nil {
@@ -111,9 +110,11 @@ func complete(s *jsonschema.Schema, t reflect.Type, standard reflect.Value) erro
 			}
 		}
 		if ft.Kind() != reflect.Struct && !value.IsZero() {
-			if err := (encoder{}).value("", value, value).Decode(&property.Default); err != nil {
+			plain, err := strict.Plain(value)
+			if err != nil {
 				return fmt.Errorf("write the default of %s: %w", name, err)
 			}
+			property.Default = plain
 		}
 	}
 	return nil

@@ -1,117 +1,72 @@
 package config
 
 import (
-	"strings"
 	"time"
+
+	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
 
-// validator looks at values that are well formed each, and notes what is wrong
-// with them together.
-type validator struct {
-	*Config
-	d *decoder
+// validate notes what is wrong with values that are well formed each.
+func (c *Config) validate() {
+	if c.Version != 1 {
+		c.say("version", "version %d is not supported: this version of holdfast reads version 1", c.Version)
+	}
+	c.checkListeners()
+	c.checkIssuers()
+	c.checkCredentials()
+	c.checkClasses()
+	c.checkRoutes()
+	c.checkFeed()
+	c.checkCaches()
+	c.checkHeaders()
 }
 
-func validate(c *Config, d *decoder) {
-	v := &validator{c, d}
-	if v.Version != 1 {
-		v.say("version", "version %d is not supported: this version of holdfast reads version 1", v.Version)
-	}
-	v.listeners()
-	v.issuers()
-	v.credentials()
-	v.classes()
-	v.routes()
-	v.feed()
-	v.caches()
-	v.headers()
-}
-
-// say notes a problem with the value at a path, or, where it has none, with
-// what it should stand in. It is silent about values that are refused already.
-func (v *validator) say(path, format string, args ...any) {
-	for p := path; ; p = parent(p) {
-		if v.d.bad[p] {
-			return
-		}
-		if p == "" {
-			break
-		}
-	}
-	v.d.spoil(path)
-	for p := path; ; p = parent(p) {
-		if at, ok := v.d.values[p]; ok {
-			v.d.add(at, format, args...)
-			return
-		}
-		if p == "" {
-			v.d.add(place{1, 1}, format, args...)
-			return
-		}
-	}
-}
-
-// given tells whether the file sets a key.
-func (v *validator) given(path string) bool {
-	_, ok := v.d.keys[path]
-	return ok
-}
+// say notes a problem with the value at a path.
+func (c *Config) say(path, format string, args ...any) { c.file.Say(path, format, args...) }
 
 // positive refuses a duration of zero: it would refuse everything, or was
 // meant as "no limit".
-func (v *validator) positive(path string, value time.Duration, zero string) {
+func (c *Config) positive(path string, value time.Duration, zero string) {
 	if value <= 0 {
-		v.say(path, "%s must be longer than 0s%s", path, zero)
+		c.say(path, "%s must be longer than 0s%s", path, zero)
 	}
 }
 
-func (v *validator) feed() {
-	f := &v.Feed
-	v.nonEmpty("feed.embedded.directory", f.Embedded.Directory)
-	if v.given("feed.key_file") && f.KeyFile == "" {
-		v.say("feed.key_file", "feed.key_file is empty: leave it out to have a key made in the embedded directory")
+func (c *Config) checkFeed() {
+	f := &c.Feed
+	c.nonEmpty("feed.embedded.directory", f.Embedded.Directory)
+	if c.file.Given("feed.key_file") && f.KeyFile == "" {
+		c.say("feed.key_file", "feed.key_file is empty: leave it out to have a key made in the embedded directory")
 	}
-	v.positive("feed.max_age", f.MaxAge, ": at 0s the feed would always be stale")
-	v.positive("feed.retention", f.Retention, ": a revocation must be kept as long as a token can live")
+	c.positive("feed.max_age", f.MaxAge, ": at 0s the feed would always be stale")
+	c.positive("feed.retention", f.Retention, ": a revocation must be kept as long as a token can live")
 
 	var skew time.Duration
-	for i := range v.Issuers {
-		skew = max(skew, v.Issuers[i].ClockSkew)
+	for i := range c.Issuers {
+		skew = max(skew, c.Issuers[i].ClockSkew)
 	}
-	for i := range v.Classes {
+	for i := range c.Classes {
 		// A class without max_lifetime leaves it to the issuer how long a
 		// token lives; nothing can be said about it here.
-		if c := &v.Classes[i]; c.MaxLifetime > 0 && f.Retention < c.MaxLifetime+skew {
+		if class := &c.Classes[i]; class.MaxLifetime > 0 && f.Retention < class.MaxLifetime+skew {
 			path := "feed.retention"
-			if !v.given(path) {
+			if !c.file.Given(path) {
 				path = index("classes", i) + ".max_lifetime"
 			}
-			v.say(path,
+			c.say(path,
 				"feed.retention is %s, but a token of class %s can live %s and clock_skew adds %s: its revocation would be forgotten before; make it at least %s",
-				short(f.Retention), c.Name, short(c.MaxLifetime), short(skew), short(c.MaxLifetime+skew))
+				strict.Short(f.Retention), class.Name, strict.Short(class.MaxLifetime), strict.Short(skew), strict.Short(class.MaxLifetime+skew))
 		}
 	}
 }
 
-func (v *validator) caches() {
-	v.positive("cache.tokens.ttl", v.Cache.Tokens.TTL, "")
-	v.positive("cache.negative.ttl", v.Cache.Negative.TTL, "")
+func (c *Config) checkCaches() {
+	c.positive("cache.tokens.ttl", c.Cache.Tokens.TTL, "")
+	c.positive("cache.negative.ttl", c.Cache.Negative.TTL, "")
 }
 
-func (v *validator) nonEmpty(path, value string) {
+func (c *Config) nonEmpty(path, value string) {
 	if value == "" {
-		v.say(path, "%s is empty", path)
+		c.say(path, "%s is empty", path)
 	}
-}
-
-// short is a duration without the parts that are zero: 720h, not 720h0m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

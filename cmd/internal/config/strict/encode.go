@@ -1,10 +1,8 @@
-package config
+package strict
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,30 +10,33 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// YAML writes the configuration: with effective all of it, the defaults
-// included, else only what the file set. It loads again to an equal Config.
-func (c *Config) YAML(effective bool) ([]byte, error) {
+// Dump writes a struct as YAML, as Parse would read it again: with a file only
+// the keys that it sets, without one all that are not off by default.
+func Dump(v any, file *File) ([]byte, error) {
 	e := encoder{}
-	if !effective {
-		e.set = c.set
+	if file != nil {
+		e.set = file.keys
 	}
-	root := e.mapping("", reflect.ValueOf(c).Elem(), standardOf(reflect.TypeFor[Config]()))
-	out, err := yaml.Dump(root, yaml.WithLineWidth(-1))
+	value := reflect.ValueOf(v).Elem()
+	out, err := yaml.Dump(e.mapping("", value, Standard(value.Type())), yaml.WithLineWidth(-1))
 	if err != nil {
-		return nil, fmt.Errorf("write the configuration as YAML: %w", err)
+		return nil, fmt.Errorf("write YAML: %w", err)
 	}
 	return out, nil
 }
 
-type encoder struct {
-	set map[string]place // keys to write; nil writes them all
+// Plain is a value as a generic YAML reader would give it.
+func Plain(v reflect.Value) (plain any, err error) {
+	n := encoder{}.value("", v, v)
+	if n == nil {
+		return nil, fmt.Errorf("write %s as YAML", v.Type())
+	}
+	err = n.Decode(&plain)
+	return plain, err
 }
 
-// standardOf is a value of a type with its defaults.
-func standardOf(t reflect.Type) reflect.Value {
-	v := reflect.New(t).Elem()
-	setDefaults(v)
-	return v
+type encoder struct {
+	set map[string]place // keys to write; nil writes them all
 }
 
 // mapping is a struct as a node, its keys in the order of its fields. The
@@ -47,7 +48,7 @@ func (e encoder) mapping(path string, v, standard reflect.Value) *yaml.Node {
 		if !ok {
 			continue
 		}
-		sub := join(path, name)
+		sub := Join(path, name)
 		if e.set != nil {
 			if _, ok := e.set[sub]; !ok {
 				continue
@@ -56,7 +57,7 @@ func (e encoder) mapping(path string, v, standard reflect.Value) *yaml.Node {
 			continue
 		}
 		if value := e.value(sub, v.Field(i), standard.Field(i)); value != nil {
-			n.Content = append(n.Content, text(name), value)
+			n.Content = append(n.Content, Text(name), value)
 		}
 	}
 	if e.set == nil && len(n.Content) == 0 && path != "" && !strings.HasSuffix(path, "]") {
@@ -79,35 +80,26 @@ func worthSaying(v, standard reflect.Value) bool {
 func (e encoder) value(path string, v, standard reflect.Value) *yaml.Node {
 	switch from := v.Interface().(type) {
 	case time.Duration:
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: short(from)}
-	case Destination:
-		if from.File == "" {
-			return text(from.Stream)
-		}
-		return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Style: yaml.FlowStyle, Content: []*yaml.Node{text("file"), text(from.File)}}
-	case Claims:
-		n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-		for _, name := range slices.Sorted(maps.Keys(from)) {
-			n.Content = append(n.Content, text(name), texts(from[name]))
-		}
-		return n
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: Short(from)}
+	case Encoder:
+		return from.EncodeNode()
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
-		return e.value(path, v.Elem(), standardOf(v.Type().Elem()))
+		return e.value(path, v.Elem(), Standard(v.Type().Elem()))
 	case reflect.Struct:
 		return e.mapping(path, v, standard)
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.String {
-			return texts(v.Convert(reflect.TypeFor[[]string]()).Interface().([]string))
+			return Texts(v.Convert(reflect.TypeFor[[]string]()).Interface().([]string))
 		}
 		n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
 		for i := range v.Len() {
-			n.Content = append(n.Content, e.value(index(path, i), v.Index(i), standardOf(v.Type().Elem())))
+			n.Content = append(n.Content, e.value(fmt.Sprintf("%s[%d]", path, i), v.Index(i), Standard(v.Type().Elem())))
 		}
 		return n
 	case reflect.String:
-		return text(v.String())
+		return Text(v.String())
 	case reflect.Bool:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(v.Bool())}
 	case reflect.Int:
@@ -118,18 +110,19 @@ func (e encoder) value(path string, v, standard reflect.Value) *yaml.Node {
 	return nil
 }
 
-// text is a string as a node. The writer puts it in quotes where it would be
+// Text is a string as a node. The writer puts it in quotes where it would be
 // read as something else.
-func text(s string) *yaml.Node {
+func Text(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
 	return n
 }
 
-func texts(list []string) *yaml.Node {
+// Texts is a list of strings as a node.
+func Texts(list []string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Style: yaml.FlowStyle}
 	for _, s := range list {
-		n.Content = append(n.Content, text(s))
+		n.Content = append(n.Content, Text(s))
 	}
 	return n
 }

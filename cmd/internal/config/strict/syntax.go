@@ -1,4 +1,4 @@
-package config
+package strict
 
 import (
 	"errors"
@@ -11,45 +11,48 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
+// MaxSize is the largest file that is read, in bytes.
+const MaxSize = 1 << 20
+
 // lineBreak ends a line as the YAML parser counts them.
 var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
 
 const emptyFile = "the file is empty: holdfast config init prints one to begin with"
 
 // document is the one YAML document of a file, or nil after noting why not.
-func (d *decoder) document(text string) *yaml.Node {
-	if len(text) > maxSize {
-		d.add(place{}, "is larger than %d MiB: this is no configuration file", maxSize>>20)
+func (f *File) document(text string) *yaml.Node {
+	if len(text) > MaxSize {
+		f.add(place{}, "is larger than %d MiB: this is no configuration file", MaxSize>>20)
 		return nil
 	}
 	if !utf8.ValidString(text) {
-		at, _ := firstInvalid(d.lines)
-		d.add(at, "not UTF-8: save the file as UTF-8")
+		at, _ := firstInvalid(f.lines)
+		f.add(at, "not UTF-8: save the file as UTF-8")
 		return nil
 	}
-	if at, ok := firstControl(d.lines); ok {
-		d.add(at, "a control character, which YAML does not allow")
+	if at, ok := firstControl(f.lines); ok {
+		f.add(at, "a control character, which YAML does not allow")
 		return nil
 	}
 	loader, err := yaml.NewLoader(strings.NewReader(text))
 	if err != nil {
-		d.syntax(err)
+		f.syntax(err)
 		return nil
 	}
 	var doc, more yaml.Node
 	if err := loader.Load(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		d.add(place{1, 1}, "%s", emptyFile)
+		f.add(place{1, 1}, "%s", emptyFile)
 		return nil
 	} else if err != nil {
-		d.syntax(err)
+		f.syntax(err)
 		return nil
 	}
 	switch err := loader.Load(&more); {
 	case err == nil:
-		d.add(place{more.Line, more.Column}, "a second document begins here: a configuration is one document")
+		f.add(place{more.Line, more.Column}, "a second document begins here: a configuration is one document")
 		return nil
 	case !errors.Is(err, io.EOF):
-		d.syntax(err)
+		f.syntax(err)
 		return nil
 	}
 	return doc.Content[0]
@@ -57,44 +60,44 @@ func (d *decoder) document(text string) *yaml.Node {
 
 // syntax notes an error of the YAML parser in our words. The parser knows no
 // way on after one, so that it is the only problem that is shown.
-func (d *decoder) syntax(err error) {
+func (f *File) syntax(err error) {
 	le, ok := errors.AsType[*yaml.LoadError](err)
 	if !ok || le.Mark.Line == 0 {
-		d.add(place{1, 1}, "not YAML: %s", err)
+		f.add(place{1, 1}, "not YAML: %s", err)
 		return
 	}
 	at, opened := place{le.Mark.Line, le.Mark.Column}, place{le.ContextMark.Line, le.ContextMark.Column}
 	switch {
-	case strings.Contains(le.Message, "tab character") || d.tabAt(at):
-		d.add(at, "a tab in the indentation: YAML is indented with spaces only")
+	case strings.Contains(le.Message, "tab character") || f.tabAt(at):
+		f.add(at, "a tab in the indentation: YAML is indented with spaces only")
 	case strings.HasPrefix(le.Message, "mapping values are not allowed"):
-		d.add(at, "a ':' that begins no value: is the line indented too far, or does a text with ': ' lack its quotes?")
+		f.add(at, "a ':' that begins no value: is the line indented too far, or does a text with ': ' lack its quotes?")
 	case strings.Contains(le.ContextMsg, "quoted scalar"):
-		d.add(opened, "this quote is not closed")
+		f.add(opened, "this quote is not closed")
 	case strings.Contains(le.ContextMsg, "flow sequence"):
-		d.add(opened, "this [ is not closed: in line %d stands something other than ',' or ']'", at.line)
+		f.add(opened, "this [ is not closed: in line %d stands something other than ',' or ']'", at.line)
 	case strings.Contains(le.ContextMsg, "flow mapping"):
-		d.add(opened, "this { is not closed: in line %d stands something other than ',' or '}'", at.line)
+		f.add(opened, "this { is not closed: in line %d stands something other than ',' or '}'", at.line)
 	case le.Message == "did not find expected key" || strings.Contains(le.Message, "'-' indicator"):
-		d.add(at, "the indentation of this line fits none of the lines above")
+		f.add(at, "the indentation of this line fits none of the lines above")
 	case strings.Contains(le.Message, "cannot start any token"):
-		d.add(at, "no value can begin with this character: put the text in quotes")
+		f.add(at, "no value can begin with this character: put the text in quotes")
 	default:
 		context := ""
 		if le.ContextMsg != "" {
 			context = fmt.Sprintf(" (%s)", le.ContextMsg)
 		}
-		d.add(at, "not YAML: %s%s", le.Message, context)
+		f.add(at, "not YAML: %s%s", le.Message, context)
 	}
 }
 
 // tabAt tells whether only blanks with a tab among them stand before a place,
 // or the tab stands right there.
-func (d *decoder) tabAt(at place) bool {
-	if at.line > len(d.lines) {
+func (f *File) tabAt(at place) bool {
+	if at.line > len(f.lines) {
 		return false
 	}
-	line := []rune(d.lines[at.line-1])
+	line := []rune(f.lines[at.line-1])
 	before := string(line[:min(at.column, len(line))])
 	return strings.Contains(before, "\t") && strings.TrimLeft(before, " \t") == ""
 }

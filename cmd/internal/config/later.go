@@ -1,0 +1,16 @@
+package config
+
+// The keys of the documented format that this version does not have. Words
+// that it does not have stand in the later tags of their fields.
+
+func (*Config) NotYet() []string {
+	return []string{"api_keys", "dpop", "receivers", "cookies", "signals"}
+}
+func (*LaterListener) NotYet() []string { return []string{"tls"} }
+func (*Issuer) NotYet() []string        { return []string{"status_lists", "introspection", "trust_domain"} }
+func (*Credential) NotYet() []string    { return []string{"cookie", "kind", "certificate"} }
+func (*Class) NotYet() []string         { return []string{"idle_timeout", "login_url"} }
+func (*Route) NotYet() []string         { return []string{"streams"} }
+func (*Require) NotYet() []string       { return []string{"idle_timeout"} }
+func (*Feed) NotYet() []string          { return []string{"nats", "snapshot"} }
+func (*Embedded) NotYet() []string      { return []string{"listen"} }
