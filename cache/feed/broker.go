@@ -27,7 +27,22 @@ type broker struct {
 	conn   *nats.Conn
 }
 
+// startBroker starts a server on a directory and opens the feed's stream.
 func startBroker(directory string, logger *slog.Logger) (*broker, error) {
+	b, err := startServer(directory, logger)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	if b.jetStream, err = openJetStream(ctx, b.conn, 1); err != nil {
+		b.stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+func startServer(directory string, logger *slog.Logger) (*broker, error) {
 	s, err := server.NewServer(&server.Options{
 		ServerName:             "holdfast",
 		DontListen:             true,
@@ -56,13 +71,6 @@ func startBroker(directory string, logger *slog.Logger) (*broker, error) {
 	if err != nil {
 		b.stop()
 		return nil, fmt.Errorf("connect to the embedded feed: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
-	defer cancel()
-	b.jetStream, err = openJetStream(ctx, b.conn, 1)
-	if err != nil {
-		b.stop()
-		return nil, err
 	}
 	return b, nil
 }
