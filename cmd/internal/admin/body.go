@@ -164,7 +164,9 @@ func (o *order) object(dec *json.Decoder, at string) (it item) {
 			o.faults.add(at+"/"+pointerToken(name), "is there twice")
 			continue
 		}
-		seen[name] = true
+		if seen[name] = true; len(seen) > maxFaults {
+			return it // refused long since
+		}
 		o.member(&it, at, name, value)
 	}
 	return it

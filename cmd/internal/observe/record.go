@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
+	"hash"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -103,11 +106,20 @@ func escapeUnit(dst []byte, r rune) []byte {
 
 // hasher turns identities into digests that can be compared with each other
 // while this process lives, and with nothing else: the key is never stored.
-type hasher struct{ key [32]byte }
+// Any goroutine may use it.
+type hasher struct{ idle sync.Pool }
+
+// keyed is one HMAC-SHA-256 at work, with the memory that it needs.
+type keyed struct {
+	mac     hash.Hash
+	scratch []byte
+}
 
 func newHasher() *hasher {
+	key := make([]byte, sha256.Size)
+	rand.Read(key)
 	h := &hasher{}
-	rand.Read(h.key[:])
+	h.idle.New = func() any { return &keyed{mac: hmac.New(sha256.New, key)} }
 	return h
 }
 
@@ -120,16 +132,19 @@ func (h *hasher) member(dst []byte, name, issuer, value string) []byte {
 	if value == "" {
 		return member(dst, name, "")
 	}
-	mac := hmac.New(sha256.New, h.key[:])
+	k := h.idle.Get().(*keyed) //nolint:forcetypeassert // New's type
+	defer h.idle.Put(k)
+	b := k.scratch[:0]
 	for _, part := range [...]string{name, issuer, value} {
-		mac.Write(strconv.AppendInt(nil, int64(len(part)), 10))
-		mac.Write([]byte{':'})
-		mac.Write([]byte(part))
+		b = binary.BigEndian.AppendUint64(b, uint64(len(part)))
+		b = append(b, part...)
 	}
-	var sum [sha256.Size]byte
+	k.mac.Reset()
+	k.mac.Write(b)
+	k.scratch = k.mac.Sum(b[:0])
 	dst = append(dst, ',', '"')
 	dst = append(dst, name...)
 	dst = append(dst, `":"`...)
-	dst = base64.RawURLEncoding.AppendEncode(dst, mac.Sum(sum[:0])[:digestBytes])
+	dst = base64.RawURLEncoding.AppendEncode(dst, k.scratch[:digestBytes])
 	return append(dst, '"')
 }
