@@ -10,20 +10,32 @@ import (
 
 // codec passes the messages of Check as the bytes they are, and has protobuf
 // read and write those of the health service.
-type codec struct{}
+type codec struct {
+	calls sync.Pool // of *call that are not in use
+}
+
+// call is one RPC: the message that came in and the answer that goes out.
+type call struct{ in, out mem.Buffer }
+
+func (c *codec) get() *call {
+	if m, ok := c.calls.Get().(*call); ok {
+		return m
+	}
+	return new(call)
+}
 
 // Name is that of the standard codec: the bytes on the wire are the same.
-func (codec) Name() string { return "proto" }
+func (*codec) Name() string { return "proto" }
 
 // Marshal hands gRPC the only reference to an answer. With gRPC's last Free,
 // after it has been written to the connection, the buffer goes back to its
 // pool; a broken connection may leave it to the garbage collector.
-func (codec) Marshal(v any) (mem.BufferSlice, error) {
+func (c *codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case *call:
 		out := mem.BufferSlice{m.out} // gRPC keeps the slice too: it can not be part of the call
 		m.out = nil
-		calls.Put(m)
+		c.calls.Put(m)
 		return out, nil
 	case proto.Message:
 		data, err := proto.Marshal(m)
@@ -37,7 +49,7 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal keeps a reference to the message until the check is done; it
 // copies only where the message has come in several frames.
-func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+func (*codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case *call:
 		m.free() // a second message; gRPC refuses the call when we return
@@ -48,12 +60,6 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	return fmt.Errorf("no codec for %T", v)
 }
-
-// call is one RPC: the message that came in and the answer that goes out.
-type call struct{ in, out mem.Buffer }
-
-// calls are free ones. They hold no state of any server.
-var calls = sync.Pool{New: func() any { return new(call) }}
 
 // free gives the message back; nobody may look at it any more.
 func (c *call) free() {

@@ -65,6 +65,7 @@ type Server struct {
 	grpc     *grpc.Server
 	health   *health
 	inflight inflight
+	codec    codec
 	answers  answers
 	panics   atomic.Uint64
 	fault    []byte // answers of last resort; never written to
@@ -88,7 +89,7 @@ func New(c Config) (*Server, error) {
 		fault: unable(reason.Internal), busy: unable(reason.Overloaded),
 	}
 	s.inflight.max = int64(c.MaxInFlight)
-	s.grpc = grpc.NewServer(options(c.TLS)...)
+	s.grpc = grpc.NewServer(s.options()...)
 	s.grpc.RegisterService(&grpc.ServiceDesc{
 		ServiceName: ServiceName,
 		HandlerType: (*any)(nil),
@@ -99,9 +100,9 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-func options(conf *tls.Config) []grpc.ServerOption {
+func (s *Server) options() []grpc.ServerOption {
 	opts := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(codec{}),
+		grpc.ForceServerCodecV2(&s.codec),
 		grpc.MaxRecvMsgSize(maxFrame),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxMetadata),
@@ -117,7 +118,7 @@ func options(conf *tls.Config) []grpc.ServerOption {
 			MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: connectionGrace,
 		}),
 	}
-	if conf != nil {
+	if conf := s.config.TLS; conf != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(conf)))
 	}
 	return opts
@@ -126,10 +127,10 @@ func options(conf *tls.Config) []grpc.ServerOption {
 // serveCheck is the method's handler in grpc-go's terms: read, answer, return
 // what codec.Marshal is to write.
 func (s *Server) serveCheck(_ any, _ context.Context, read func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-	c := calls.Get().(*call)
+	c := s.codec.get()
 	if err := read(c); err != nil {
 		c.free()
-		calls.Put(c)
+		s.codec.calls.Put(c)
 		return nil, err
 	}
 	c.out = s.answer(c.in.ReadOnlyData())
