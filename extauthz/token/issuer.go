@@ -62,7 +62,7 @@ func compile(c Issuer) (*issuer, error) {
 	}
 	i.Types = nil
 	for _, typ := range c.Types {
-		i.Types = append(i.Types, mediaType(typ))
+		i.Types = append(i.Types, MediaType(typ))
 	}
 	for name, to := range map[string]*string{
 		"sid": &i.Claims.Session, "client_id": &i.Claims.Client, "tenant": &i.Claims.Tenant, "device_id": &i.Claims.Device,
@@ -74,10 +74,10 @@ func compile(c Issuer) (*issuer, error) {
 	return i, nil
 }
 
-// mediaType gives a typ the form in which types are compared: RFC 7515 section
+// MediaType gives a typ the form in which types are compared: RFC 7515 section
 // 4.1.9 leaves "application/" out where no other slash follows, and media
 // types have no case.
-func mediaType(typ string) string {
+func MediaType(typ string) string {
 	typ = strings.ToLower(typ)
 	if rest, ok := strings.CutPrefix(typ, "application/"); ok && !strings.Contains(rest, "/") {
 		return rest
@@ -86,7 +86,7 @@ func mediaType(typ string) string {
 }
 
 // accepts judges a token's type: its typ, and what its payload gives away.
-// typ is in the form of mediaType.
+// typ is in the form of MediaType.
 func (i *issuer) accepts(typ string, claims *jose.Object) bool {
 	if !slices.Contains(i.Types, typ) {
 		return false

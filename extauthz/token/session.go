@@ -36,14 +36,6 @@ type Session struct {
 	digest [32]byte // SHA-256 of the whole credential: the memo's key
 }
 
-// Began is when the session began: at its login, else when the token was issued.
-func (s *Session) Began() time.Time {
-	if s.Auth.IsZero() {
-		return s.Issued
-	}
-	return s.Auth
-}
-
 // Confirmation is the cnf claim (RFC 7800): the key whose proof has to come
 // with the token. Where both thumbprints stand, both must be proved.
 type Confirmation struct {

@@ -40,7 +40,7 @@ type Config struct {
 	Keys    Keys     // required
 
 	// Good and Bad remember what was verified and what did not verify; nil
-	// remembers nothing. They may outlive the Verifier.
+	// remembers nothing. They may outlive the Verifier and may be one.
 	Good, Bad Memo
 
 	// MaxBytes is the longest credential that is looked at; default 8192, at
@@ -152,7 +152,7 @@ func (v *Verifier) verify(t *jose.JWS, now time.Time, s *Session) reason.Reason 
 		return r
 	}
 
-	s.Issuer, s.KeyID, s.Type = i.Name, key.ID, mediaType(t.Type)
+	s.Issuer, s.KeyID, s.Type = i.Name, key.ID, MediaType(t.Type)
 	if !i.accepts(s.Type, t.Claims) {
 		return reason.TypeRefused
 	}
