@@ -106,6 +106,7 @@ func TestShippedFilesFailClosed(t *testing.T) {
 				"timeout is set, at most a second":       service.GetTimeout().AsDuration() > 0 && service.GetTimeout().AsDuration() <= time.Second,
 				"the check goes by envoy_grpc":           service.GetEnvoyGrpc().GetClusterName() == "holdfast_check",
 				"retries only where no check was made":   service.GetRetryPolicy().GetRetryOn() == "connect-failure,unavailable",
+				"a try may take the whole timeout":       service.GetRetryPolicy().GetRetryBackOff().GetMaxInterval().AsDuration() == service.GetTimeout().AsDuration(),
 				"raw headers":                            a.EncodeRawHeaders,
 				"peer certificate":                       a.IncludePeerCertificate,
 				"TLS session":                            a.IncludeTlsSession,

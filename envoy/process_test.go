@@ -2,10 +2,12 @@ package envoy
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,8 +15,8 @@ import (
 )
 
 // startEdge runs a plain-HTTP edge in front of an upstream that counts its
-// calls; nobody listens where Holdfast should.
-func startEdge(t *testing.T, ctx context.Context) (p *Process, dir string, calls *atomic.Int64) {
+// calls; nobody listens where Holdfast should, unless the test does.
+func startEdge(t *testing.T, ctx context.Context, change ...func([]byte) []byte) (p *Process, dir string, calls *atomic.Int64) {
 	t.Helper()
 	binary, err := Find(t.Context(), t.Output())
 	if err != nil {
@@ -23,13 +25,19 @@ func startEdge(t *testing.T, ctx context.Context) (p *Process, dir string, calls
 	calls = new(atomic.Int64)
 	app := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
 	t.Cleanup(app.Close)
-	dir = t.TempDir()
+	if dir, err = os.MkdirTemp("", "hf"); err != nil { // short: it holds a socket
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	config, err := Render(Edge{
 		Listen: "127.0.0.1:0", Upstream: app.Listener.Addr().String(),
-		Check: "unix://" + filepath.Join(dir, "nobody.sock"), AccessLog: filepath.Join(dir, "access.log"),
+		Check: "unix://" + filepath.Join(dir, "check.sock"), AccessLog: filepath.Join(dir, "access.log"),
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range change {
+		config = c(config)
 	}
 	p, err = Start(ctx, Options{Binary: binary, Config: config, Dir: dir})
 	if err != nil {
@@ -61,6 +69,32 @@ func TestNoHoldfast(t *testing.T) {
 	log, err := os.ReadFile(filepath.Join(dir, "access.log"))
 	if err != nil || strings.Count(string(log), "\n") != 3 || strings.Contains(string(log), "secret") {
 		t.Errorf("access log: %s, %v", log, err)
+	}
+}
+
+// TestSlowHoldfast: whoever does not answer gets the whole timeout, and then
+// nobody is let in.
+func TestSlowHoldfast(t *testing.T) {
+	p, dir, calls := startEdge(t, t.Context(), func(config []byte) []byte {
+		return regexp.MustCompile(`(?m)^    health_checks:\n    - .*\n`).ReplaceAll(config, nil) // or it is not asked at all
+	})
+	l, err := net.Listen("unix", filepath.Join(dir, "check.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // it accepts, as the kernel does it, and says nothing
+	begin := time.Now()
+	res, err := http.Get("http://" + p.Listener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	took := time.Since(begin)
+	if res.StatusCode != http.StatusServiceUnavailable || calls.Load() != 0 {
+		t.Errorf("got %s, and the upstream was called %d times", res.Status, calls.Load())
+	}
+	if took < defaultTimeout-20*time.Millisecond || took > 10*time.Second {
+		t.Errorf("it took %s, not %s", took, defaultTimeout)
 	}
 }
 

@@ -39,8 +39,8 @@ type TLS struct {
 // prefix, so that Holdfast does not have to match the path itself.
 type Route struct{ Prefix, Route string }
 
-// defaultTimeout is for one check. Envoy splits it between the first try and
-// the retry; a check takes well under a millisecond.
+// defaultTimeout is for one check, its retry included. A check takes well under
+// a millisecond.
 const defaultTimeout = 250 * time.Millisecond
 
 // Example is the Edge that the shipped envoy.yaml is rendered from.
