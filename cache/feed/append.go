@@ -145,7 +145,7 @@ func (f *Feed) outrun(ctx context.Context, after uint64) error {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
 	if last < after {
-		err := breakAt(after, ErrRolled, "the log ends with record %d", last)
+		err := rolled(last, after)
 		f.interrupt(err)
 		return err
 	}

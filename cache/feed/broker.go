@@ -16,8 +16,9 @@ import (
 const (
 	// startTime is how long the embedded server may take to recover its files.
 	startTime = 2 * time.Minute
-	// maxPayload is the broker's limit for one message, headers included.
-	maxPayload = MaxRecord + 1<<16
+	// maxPayload is the broker's limit for one message: the longest record in
+	// base64, as it answers when one record is asked for.
+	maxPayload = MaxRecord*4/3 + 1<<16
 )
 
 // broker is one life of the embedded server, with our connection to it.
@@ -27,15 +28,16 @@ type broker struct {
 	conn   *nats.Conn
 }
 
-// startBroker starts a server on a directory and opens the feed's stream.
-func startBroker(directory string, logger *slog.Logger) (*broker, error) {
+// startBroker starts a server on a directory and opens the feed's stream. It
+// makes one with create only: a stream that vanished is not made anew.
+func startBroker(directory string, logger *slog.Logger, create bool) (*broker, error) {
 	b, err := startServer(directory, logger)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
-	if b.jetStream, err = openJetStream(ctx, b.conn, 1); err != nil {
+	if b.jetStream, err = openJetStream(ctx, b.conn, 1, create); err != nil {
 		b.stop()
 		return nil, err
 	}

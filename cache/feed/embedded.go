@@ -64,7 +64,7 @@ func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 		return nil, err
 	}
 	e := &Embedded{cfg: cfg, lock: lock, turn: make(chan struct{}, 1), keep: reserve}
-	if e.broker, err = startBroker(cfg.Directory, cfg.Logger); err != nil {
+	if e.broker, err = startBroker(cfg.Directory, cfg.Logger, true); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
@@ -110,7 +110,7 @@ func (e *Embedded) use(ctx context.Context) (*broker, error) {
 	if old != nil {
 		old.stop()
 	}
-	fresh, err := startBroker(e.cfg.Directory, e.cfg.Logger)
+	fresh, err := startBroker(e.cfg.Directory, e.cfg.Logger, false)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {

@@ -158,7 +158,7 @@ func TestStreamConfiguration(t *testing.T) {
 			if _, err := js.CreateStream(ctx, c); err != nil {
 				t.Fatal(err)
 			}
-			_, err = openJetStream(ctx, b.conn, 1)
+			_, err = openJetStream(ctx, b.conn, 1, true)
 			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), streamName) {
 				t.Errorf("%v, want %q", err, want)
 			}

@@ -135,7 +135,7 @@ func (f *Feed) resume(ctx context.Context) (cursor position, target uint64, err 
 		return position{}, 0, fmt.Errorf("find the end of the log: %w", err)
 	}
 	if target < at.number {
-		return position{}, 0, breakAt(target, ErrRolled, "record %d was applied here", at.number)
+		return position{}, 0, rolled(target, at.number)
 	}
 	if target < f.head.number {
 		return position{}, 0, breakAt(target, ErrRolled,
@@ -152,6 +152,11 @@ func (f *Feed) resume(ctx context.Context) (cursor position, target uint64, err 
 		return position{}, target, nil
 	}
 	return at, target, nil
+}
+
+// rolled is the break of a log that ends before what was applied.
+func rolled(last, applied uint64) error {
+	return breakAt(last, ErrRolled, "record %d was applied here", applied)
 }
 
 // still tells whether the log has a record as it was seen before.

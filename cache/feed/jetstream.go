@@ -31,21 +31,21 @@ type jetStream struct {
 	stream jetstream.Stream
 }
 
-// openJetStream finds or makes the stream HOLDFAST on a connection, which
-// stays the caller's. A stream whose configuration may discard, replace or
-// delete records is refused.
-func openJetStream(ctx context.Context, conn *nats.Conn, replicas int) (*jetStream, error) {
+// openJetStream finds the stream HOLDFAST on a connection, which stays the
+// caller's, or makes it with create. A stream whose configuration may discard,
+// replace or delete records is refused.
+func openJetStream(ctx context.Context, conn *nats.Conn, replicas int, create bool) (*jetStream, error) {
 	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(apiTime))
 	if err != nil {
 		return nil, fmt.Errorf("open the feed's stream: %w", err)
 	}
 	want := streamConfig(replicas)
 	stream, err := js.Stream(ctx, streamName)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) && create {
 		stream, err = js.CreateStream(ctx, want)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the feed's stream %s: %w", streamName, err)
+		return nil, fmt.Errorf("open the feed's stream %s: %w", streamName, gone(err))
 	}
 	have := stream.CachedInfo().Config
 	if differs := differences(&have, &want); len(differs) > 0 {
