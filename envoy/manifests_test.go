@@ -210,7 +210,7 @@ func TestVariants(t *testing.T) {
 		"names":        func(e *Edge) { e.Check, e.Upstream = "holdfast.sec:9191", "app:80" },
 		"routes":       func(e *Edge) { e.Routes = []Route{{"/transfer/", "payments"}, {"/healthz", "pub\"lic: {}"}} },
 		"odd files":    func(e *Edge) { e.TLS.CertFile, e.AccessLog = "/a: b #c\n\"d\".crt", "/var/log/é\u2028.json" },
-		"timeout":      func(e *Edge) { e.Timeout = 1500 * time.Microsecond },
+		"timeout":      func(e *Edge) { e.Timeout = 1500 * time.Millisecond },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := Example()

@@ -33,6 +33,7 @@ type Process struct {
 	Admin    string // address of the admin interface
 	LogFile  string // Envoy's own log
 
+	http *http.Client
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has been waited for
 	err  error         // its end; read after done
@@ -41,6 +42,7 @@ type Process struct {
 const (
 	defaultWait = 30 * time.Second
 	poll        = 10 * time.Millisecond // /ready takes Envoy microseconds
+	adminWait   = 10 * time.Second      // for one page
 	stopWait    = 3 * time.Second       // from SIGTERM to SIGKILL
 	tailBytes   = 4 << 10
 )
@@ -56,7 +58,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	if err := os.Remove(adminFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("start Envoy: %w", err)
 	}
-	p := &Process{LogFile: filepath.Join(o.Dir, "envoy.log"), done: make(chan struct{})}
+	p := &Process{LogFile: filepath.Join(o.Dir, "envoy.log"), http: &http.Client{Timeout: adminWait}, done: make(chan struct{})}
 	log, err := os.Create(p.LogFile)
 	if err != nil {
 		return nil, fmt.Errorf("start Envoy: %w", err)
@@ -141,7 +143,7 @@ func firstListener(doc []byte) (string, error) {
 			} `json:"local_address"`
 		} `json:"listener_statuses"`
 	}
-	if err := json.Unmarshal(doc, &list); err != nil {
+	if err := json.NewDecoder(bytes.NewReader(doc)).Decode(&list); err != nil {
 		return "", fmt.Errorf("read the listeners: %w", err)
 	}
 	if len(list.Statuses) == 0 || list.Statuses[0].Local.Socket.Port == 0 {
@@ -157,7 +159,7 @@ func (p *Process) AdminGet(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := p.http.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,10 @@ type Route struct{ Prefix, Route string }
 
 // defaultTimeout is for one check, its retry included. A check takes well under
 // a millisecond.
-const defaultTimeout = 250 * time.Millisecond
+const (
+	defaultTimeout = 250 * time.Millisecond
+	minTimeout     = 10 * time.Millisecond // above the first back-off of the template
+)
 
 // Example is the Edge that the shipped envoy.yaml is rendered from.
 func Example() Edge {
@@ -109,8 +112,8 @@ func (e *Edge) validate() error {
 			wrong = append(wrong, fmt.Errorf("%s: %w", name, err))
 		}
 	}
-	if e.Timeout < 0 {
-		wrong = append(wrong, fmt.Errorf("timeout %s: it must be positive", e.Timeout))
+	if e.Timeout < minTimeout {
+		wrong = append(wrong, fmt.Errorf("timeout %s: want at least %s", e.Timeout, minTimeout))
 	}
 	if e.TLS != nil && (e.TLS.CertFile == "" || e.TLS.KeyFile == "") {
 		wrong = append(wrong, errors.New("TLS needs a certificate and a key file"))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -124,7 +123,7 @@ func (w *world) do(ctx context.Context, r request) (*answer, error) {
 	}
 	a.took = time.Since(start)
 	if a.status == http.StatusOK {
-		if err := json.Unmarshal(a.body, &a.echo); err != nil {
+		if err := decode(a.body, &a.echo); err != nil {
 			return nil, fmt.Errorf("read the upstream's answer %q: %w", a.body, err)
 		}
 	}
@@ -158,7 +157,7 @@ func (l *accessLog) next(ctx context.Context) (line accessLine, err error) {
 	}
 	raw := l.text[:end]
 	l.text = l.text[end+1:]
-	if err := json.Unmarshal(raw, &line); err != nil {
+	if err := decode(raw, &line); err != nil {
 		return line, fmt.Errorf("read Envoy's access log %q: %w", raw, err)
 	}
 	return line, nil
@@ -184,7 +183,7 @@ func (w *world) login(ctx context.Context, endpoint string, form url.Values) (*i
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	res, err := http.DefaultClient.Do(req)
+	res, err := local().Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
@@ -194,7 +193,7 @@ func (w *world) login(ctx context.Context, endpoint string, form url.Values) (*i
 		return nil, fmt.Errorf("log in: %w", err)
 	}
 	var token issuer.Token
-	if err := json.Unmarshal(body, &token); err != nil || res.StatusCode != http.StatusOK {
+	if err := decode(body, &token); err != nil || res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("log in: %s: %s", res.Status, body)
 	}
 	return &token, nil

@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -154,13 +155,21 @@ func until(ctx context.Context, wait time.Duration, try func(context.Context) er
 	}
 }
 
+// local is the client for what listens on loopback: admin listener, issuer.
+func local() *http.Client { return &http.Client{Timeout: 10 * time.Second} }
+
+// decode reads what our own processes have written.
+func decode(text []byte, into any) error {
+	return json.NewDecoder(bytes.NewReader(text)).Decode(into)
+}
+
 // fetch gets a page that must answer 200.
 func fetch(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := local().Do(req)
 	if err != nil {
 		return nil, err
 	}
