@@ -133,7 +133,7 @@ func (k *Key) Verify(t *JWS) error {
 		return fmt.Errorf("%w: the key does not serve %.32q", ErrAlgorithm, t.Alg)
 	}
 	if err := find(t.Alg).method.Verify(t.SigningInput, t.Signature, k.Public); err != nil {
-		return fmt.Errorf("%w: %v", ErrSignature, err)
+		return fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	return nil
 }
