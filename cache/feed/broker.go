@@ -16,9 +16,9 @@ import (
 const (
 	// startTime is how long the embedded server may take to recover its files.
 	startTime = 2 * time.Minute
-	// maxPayload is the broker's limit for one message: the longest record in
-	// base64, as it answers when one record is asked for.
-	maxPayload = MaxRecord*4/3 + 1<<16
+	// maxPayload is the broker's limit for one message, and the highest that it
+	// takes without a warning.
+	maxPayload = 8 << 20
 )
 
 // broker is one life of the embedded server, with our connection to it.

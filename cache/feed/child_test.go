@@ -38,11 +38,13 @@ type life struct {
 	stop func()
 }
 
-func begin(dir string) (*life, error) {
+// begin leaves keep bytes of the disk free.
+func begin(dir string, keep uint64) (*life, error) {
 	l, err := OpenEmbedded(EmbeddedConfig{Directory: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return nil, err
 	}
+	l.keep = keep
 	h, err := OpenHead(filepath.Join(dir, "head"))
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -67,8 +69,8 @@ func begin(dir string) (*life, error) {
 }
 
 // beginSynced waits until the feed can be written.
-func beginSynced(dir string) (*life, error) {
-	l, err := begin(dir)
+func beginSynced(dir string, keep uint64) (*life, error) {
+	l, err := begin(dir, keep)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +188,7 @@ func holds(t *testing.T, dir string, sids []string) {
 }
 
 func childWriter() int {
-	l, err := beginSynced(os.Getenv(childDir))
+	l, err := beginSynced(os.Getenv(childDir), reserve)
 	if err != nil {
 		return fail(err)
 	}

@@ -54,7 +54,7 @@ func (l *life) refused() error {
 // childFileSize meets a limit for the size of a file: the broker's own write
 // fails, in the middle of a record. Then the limit is lifted.
 func childFileSize() int {
-	l, err := beginSynced(os.Getenv(childDir))
+	l, err := beginSynced(os.Getenv(childDir), reserve)
 	if err != nil {
 		return fail(err)
 	}
@@ -102,39 +102,19 @@ func childFull() int {
 		fmt.Println("no mount:", err)
 		return noMount
 	}
-	l, err := beginSynced(dir)
-	if err != nil {
-		return fail(err)
-	}
-	if err := l.revoke("before"); err != nil {
-		return fail(err)
-	}
-	for _, left := range []int{1 << 20, 0} {
-		if left == 0 {
-			l.log.keep = 0
-		}
-		filler := filepath.Join(dir, "filler")
-		if err := fillUp(filler, dir, left); err != nil {
-			return fail(err)
-		}
-		if err := l.refused(); err != nil {
+	for left, keep := range map[int]uint64{1 << 20: reserve, 0: 0} {
+		if err := fullOnce(dir, left, keep); err != nil {
 			return fail(fmt.Errorf("%d bytes left: %w", left, err))
 		}
-		if err := os.Remove(filler); err != nil {
-			return fail(err)
-		}
-		if err := l.revokeUntil(fmt.Sprint("after-", left)); err != nil {
-			return fail(fmt.Errorf("%d bytes left, then free again: %w", left, err))
-		}
 	}
-	l.stop()
 
 	// A start on a full disk, and one on a disk that can not be written.
 	filler := filepath.Join(dir, "filler")
 	if err := fillUp(filler, dir, 0); err != nil {
 		return fail(err)
 	}
-	if l, err = begin(dir); err != nil {
+	l, err := begin(dir, reserve)
+	if err != nil {
 		return fail(fmt.Errorf("start on a full disk: %w", err))
 	}
 	if err := l.until(func(s Status) bool { return s.Number > 4 }); err != nil {
@@ -153,7 +133,7 @@ func childFull() int {
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		return fail(err)
 	}
-	if l, err := begin(dir); err == nil {
+	if l, err := begin(dir, reserve); err == nil {
 		return fail(fmt.Errorf("started on a read-only disk: %w", l.revoke("read-only")))
 	} else if !strings.Contains(err.Error(), dir) {
 		return fail(fmt.Errorf("read-only, but which directory? %w", err))
@@ -166,10 +146,33 @@ func childFull() int {
 	return lookAgain(dir)
 }
 
+// fullOnce fills the disk under a feed that runs, and empties it again.
+func fullOnce(dir string, left int, keep uint64) error {
+	l, err := beginSynced(dir, keep)
+	if err != nil {
+		return err
+	}
+	defer l.stop()
+	if err := l.revoke(fmt.Sprint("before-", left)); err != nil {
+		return err
+	}
+	filler := filepath.Join(dir, "filler")
+	if err := fillUp(filler, dir, left); err != nil {
+		return err
+	}
+	if err := l.refused(); err != nil {
+		return err
+	}
+	if err := os.Remove(filler); err != nil {
+		return err
+	}
+	return l.revokeUntil(fmt.Sprint("after-", left))
+}
+
 // lookAgain prints what a start finds, for the parent to compare: the disk
 // goes away with this process.
 func lookAgain(dir string) int {
-	l, err := beginSynced(dir)
+	l, err := beginSynced(dir, reserve)
 	if err != nil {
 		return fail(err)
 	}

@@ -31,8 +31,9 @@ const (
 	minRecord = payloadAt + macSize
 
 	// MaxRecord bounds a record. A request body of 4 MiB with 10 000
-	// revocations fits, and the broker's own limit lies above it.
-	MaxRecord = 7 << 20
+	// revocations fits in; and the record, in base64, in one of the broker's
+	// answers.
+	MaxRecord = 5900 << 10
 )
 
 // recordType says what a record is for.
