@@ -13,6 +13,9 @@ const (
 	MaxDepth       = 16
 )
 
+// usualMembers is room for the claims of most tokens.
+const usualMembers = 16
+
 // Kind is the type of a JSON value.
 type Kind uint8
 
@@ -182,6 +185,9 @@ func (p *parser) value(depth int) (Value, error) {
 func (p *parser) object(depth int) (*Object, error) {
 	p.at++ // {
 	obj := &Object{}
+	if depth == 1 {
+		obj.members = make([]Member, 0, usualMembers)
+	}
 	var seen names
 	for p.space(); p.peek() != '}'; p.space() {
 		if len(obj.members) > 0 {
