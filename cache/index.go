@@ -123,28 +123,28 @@ func (x *Index) drop(live map[Key][]entry, key Key, gone func(*entry) bool) (dro
 	return dropped
 }
 
-// Status looks for a revocation that hits a session which began at began: its
-// auth_time, else the iat of its token. The first kind in the contract's order
-// is given. It allocates nothing.
-func (x *Index) Status(s *Subject, began time.Time) Hit {
+// Status looks for a revocation that is in force at now and hits a session
+// which began at began: its auth_time, else the iat of its token. The first
+// kind in the contract's order is given. It allocates nothing.
+func (x *Index) Status(s *Subject, began, now time.Time) Hit {
 	for slot := range numKinds {
 		if s[slot] == (Key{}) || x.count[slot].Load() == 0 {
 			continue
 		}
-		if ref := x.find(Kinds(1)<<slot, &s[slot], began.Unix()); ref != (Ref{}) {
+		if ref := x.find(Kinds(1)<<slot, &s[slot], began.Unix(), now.Unix()); ref != (Ref{}) {
 			return Hit{Kind: Kinds(1) << slot, Ref: ref}
 		}
 	}
 	return Hit{}
 }
 
-func (x *Index) find(kind Kinds, key *Key, began int64) Ref {
+func (x *Index) find(kind Kinds, key *Key, began, now int64) Ref {
 	s := &x.shard[key[0]%shards]
 	s.RLock()
 	entries := s.live[*key]
 	s.RUnlock()
 	for i := range entries {
-		if !kind.Dated() || began <= entries[i].before {
+		if now <= entries[i].until && (!kind.Dated() || began <= entries[i].before) {
 			return entries[i].ref
 		}
 	}
@@ -184,9 +184,9 @@ func (x *Index) Lifted(ref Ref) (Lift, bool) {
 	return l, ok
 }
 
-// Expire forgets what ended before now and says how much that was. now must
-// come from a clock that no jump forward moves: what is forgotten can not be
-// asked for again.
+// Expire forgets what ended before now and says how much that was. Status has
+// ignored it since; this gives back its memory. now must come from a clock that
+// no jump forward moves: what is forgotten can not be asked for again.
 func (x *Index) Expire(now time.Time) (expired int) {
 	second := now.Unix()
 	for i := range x.shard {

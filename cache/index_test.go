@@ -63,7 +63,7 @@ func TestStatus(t *testing.T) {
 			if tc.hit {
 				want = Hit{Kind: tc.revoke.Kinds, Ref: Ref{Number: 7}}
 			}
-			if got := x.Status(tc.ask, tc.began); got != want {
+			if got := x.Status(tc.ask, tc.began, t0); got != want {
 				t.Errorf("status %+v, want %+v", got, want)
 			}
 		})
@@ -91,6 +91,10 @@ func TestApplyIsIdempotentAndExpiryExact(t *testing.T) {
 	if n := x.Count(Session); n != 1 {
 		t.Fatalf("%d revocations after the same record twice", n)
 	}
+	ask := subject(map[Kinds]string{Session: "s1"})
+	if x.Status(ask, t0, t0.Add(time.Minute)) == (Hit{}) || x.Status(ask, t0, t0.Add(time.Minute+time.Second)) != (Hit{}) {
+		t.Error("a revocation ends with the second of its end")
+	}
 	if n := x.Expire(t0.Add(time.Minute)); n != 0 {
 		t.Errorf("forgot %d in the last second", n)
 	}
@@ -106,12 +110,12 @@ func TestLift(t *testing.T) {
 	x.Apply(1, t0, []Event{e})
 	x.Apply(2, t0, []Event{e})
 	x.Apply(3, t0, []Event{lifting(e, Ref{Number: 1})})
-	if hit := x.Status(s, t0); hit.Ref != (Ref{Number: 2}) {
+	if hit := x.Status(s, t0, t0); hit.Ref != (Ref{Number: 2}) {
 		t.Errorf("after lifting the first of two: %+v", hit)
 	}
 	x.Apply(4, t0.Add(time.Second), []Event{lifting(e, Ref{Number: 9})})
 	x.Apply(5, t0.Add(time.Second), []Event{lifting(e, Ref{Number: 2})})
-	if hit := x.Status(s, t0); hit != (Hit{}) {
+	if hit := x.Status(s, t0, t0); hit != (Hit{}) {
 		t.Errorf("after lifting both: %+v", hit)
 	}
 	if l, ok := x.Lifted(Ref{Number: 2}); !ok || l.By != (Ref{Number: 5}) || !l.At.Equal(t0.Add(time.Second)) {
@@ -156,14 +160,14 @@ func (m *model) expire(now time.Time) {
 	}
 }
 
-func (m *model) status(s *Subject, began time.Time) Hit {
+func (m *model) status(s *Subject, began, now time.Time) Hit {
 	for _, kind := range AllKinds() {
 		key, ok := s.Key(kind)
 		if !ok {
 			continue
 		}
 		for _, row := range m.rows {
-			if !row.gone && row.event.Kinds == kind && row.event.Key == key &&
+			if !row.gone && !row.event.Until.Before(now) && row.event.Kinds == kind && row.event.Key == key &&
 				(!kind.Dated() || !began.After(row.event.Before)) {
 				return Hit{Kind: kind, Ref: row.ref}
 			}
@@ -204,8 +208,8 @@ func TestIndexModel(t *testing.T) {
 					k := kind.Draw(t, "kind")
 					s.Set(k, KeyOf(k, idp, value.Draw(t, "value")))
 				}
-				began := at(second.Draw(t, "began"))
-				if diff := cmp.Diff(m.status(&s, began), x.Status(&s, began)); diff != "" {
+				began, now := at(second.Draw(t, "began")), at(second.Draw(t, "asked"))
+				if diff := cmp.Diff(m.status(&s, began, now), x.Status(&s, began, now)); diff != "" {
 					t.Fatalf("index differs from the model (-model +index):\n%s", diff)
 				}
 			}
@@ -219,7 +223,7 @@ func TestStatusAllocs(t *testing.T) {
 		x.Apply(uint64(i+1), t0, []Event{revocation(User, fmt.Sprint(i), t0, t0.Add(time.Hour))})
 	}
 	s := subject(map[Kinds]string{User: "7", Token: "j", Session: "s", Client: "c", Issuer: idp})
-	if n := testing.AllocsPerRun(100, func() { x.Status(s, t0) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { x.Status(s, t0, t0) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -238,7 +242,7 @@ func TestReadersAndOneWriter(t *testing.T) {
 				case <-done:
 					return
 				default:
-					if x.Status(s, t0) == (Hit{}) {
+					if x.Status(s, t0, t0) == (Hit{}) {
 						t.Error("a revocation in force was not seen")
 						return
 					}

@@ -75,3 +75,12 @@ func (p *process) listenAdmin() (net.Listener, error) {
 	conf.NextProtos = []string{"http/1.1"}
 	return tls.NewListener(listener, conf), nil
 }
+
+// addressOf is where a listener listens, in the configuration's own form: the
+// port that the kernel chose, or unix:///path.
+func addressOf(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix://" + l.Addr().String()
+	}
+	return l.Addr().String()
+}

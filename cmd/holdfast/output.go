@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -17,7 +18,7 @@ func (c *client) print(out io.Writer, a *answer, table func(w io.Writer) error) 
 	switch c.output {
 	case "json":
 		var b bytes.Buffer
-		if err := json.Indent(&b, bytes.TrimSpace(a.body), "", "  "); err != nil {
+		if err := json.Indent(&b, escapeControls(bytes.TrimSpace(a.body)), "", "  "); err != nil {
 			return fmt.Errorf("read the server's answer: %w", err)
 		}
 		b.WriteByte('\n')
@@ -37,24 +38,42 @@ func (c *client) print(out io.Writer, a *answer, table func(w io.Writer) error) 
 // read; the order of the members stays.
 func printYAML(out io.Writer, body []byte) error {
 	var root yaml.Node
-	if err := yaml.Load(body, &root); err != nil {
+	if err := yaml.Load(escapeControls(body), &root); err != nil {
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
-	blockStyle(&root)
+	plainStyle(&root)
 	text, err := yaml.Dump(&root, yaml.WithLineWidth(-1))
 	if err != nil {
 		return fmt.Errorf("write YAML: %w", err)
 	}
-	_, err = out.Write(text)
+	_, err = out.Write(escapeControls(text))
 	return err
 }
 
-func blockStyle(n *yaml.Node) {
-	if n.Kind != yaml.ScalarNode {
-		n.Style = 0
+// escapeControls escapes what JSON and YAML let through in a string: characters
+// that a terminal obeys, or that YAML takes for the end of a line. They may
+// stand inside double quotes only.
+func escapeControls(body []byte) []byte {
+	out := make([]byte, 0, len(body))
+	for _, r := range string(body) {
+		if r >= 0x7f && r <= 0xffff && !strconv.IsPrint(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
+}
+
+// plainStyle leaves it to the writer where quotes are needed, except around
+// what escapeControls will escape.
+func plainStyle(n *yaml.Node) {
+	n.Style = 0
+	if n.Kind == yaml.ScalarNode && printable(n.Value) != n.Value {
+		n.Style = yaml.DoubleQuotedStyle
 	}
 	for _, child := range n.Content {
-		blockStyle(child)
+		plainStyle(child)
 	}
 }
 

@@ -269,8 +269,8 @@ func (p *process) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen.admin: %w", err), checkListener.Close())
 	}
-	p.log.Info("listening", "listener", "check", "address", checkListener.Addr().String())
-	p.log.Info("listening", "listener", "admin", "address", adminListener.Addr().String())
+	p.log.Info("listening", "listener", "check", "address", addressOf(checkListener))
+	p.log.Info("listening", "listener", "admin", "address", addressOf(adminListener))
 
 	// What the listeners stand on outlives them.
 	base, stopBase := context.WithCancel(context.WithoutCancel(ctx))
