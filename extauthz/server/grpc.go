@@ -37,8 +37,8 @@ const (
 	streamWorkers     = 16
 	pingInterval      = 30 * time.Second // ours, to find proxies that are gone
 	pingTimeout       = 10 * time.Second
-	minPingInterval   = 5 * time.Second // theirs: Envoy's connection_keepalive
-	connectionAge     = time.Hour       // then GOAWAY, so that proxies spread anew over replicas
+	minPingInterval   = time.Second // theirs, Envoy's connection_keepalive: 5s and jitter, some set 2s
+	connectionAge     = time.Hour   // then GOAWAY, so that proxies spread anew over replicas
 	connectionGrace   = time.Minute
 	defaultInFlight   = 1024
 	stopAfterHardStop = time.Second
