@@ -50,7 +50,8 @@ const (
 	bodyLimit    = 30 * time.Second
 	answerLimit  = bodyLimit + appendLimit + maxWait + 10*time.Second
 	idleLimit    = time.Minute
-	bodiesAtOnce = 8 // bounds the memory that request bodies may take
+	bodiesAtOnce = 8 // bounds the memory that large request bodies may take
+	smallBody    = 64 << 10
 )
 
 // Config is what the API needs of the rest of the process. All funcs may be

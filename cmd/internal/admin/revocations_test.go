@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -593,6 +594,24 @@ func TestUnreadable(t *testing.T) {
 	if got := w.do(t, ask{method: "DELETE", path: "/v1/revocations/" + id}); got.status != 503 || w.inForce() != 1 {
 		t.Errorf("lift: %d", got.status)
 	}
+}
+
+// TestSlowBodies: those who send large bodies slowly do not keep a revocation out.
+func TestSlowBodies(t *testing.T) {
+	w := start(t)
+	for range bodiesAtOnce + 2 {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+w.port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "POST /v1/revocations HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n[", w.port)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all places are taken", func() bool { return len(w.server.bodies) == bodiesAtOnce })
+	w.revoke(t, session("x"))
 }
 
 // TestTokenHash: the value is what sha256 of header.payload gives.

@@ -66,11 +66,15 @@ func (s *Server) revoke(c *Config, w http.ResponseWriter, r *request) error {
 // take reads the body and stores it, or finds what an earlier request with the
 // same key stored.
 func (s *Server) take(c *Config, w http.ResponseWriter, r *request, key cache.Key, force bool) (got stored, array bool, err error) {
-	select {
-	case s.bodies <- struct{}{}:
-		defer func() { <-s.bodies }()
-	case <-r.Context().Done():
-		return got, false, unavailable("overloaded", "too many requests at once")
+	// A large body takes one of few places, so that memory is bounded; a small
+	// one never has to wait for those who are slow.
+	if r.ContentLength < 0 || r.ContentLength > smallBody {
+		select {
+		case s.bodies <- struct{}{}:
+			defer func() { <-s.bodies }()
+		case <-r.Context().Done():
+			return got, false, unavailable("overloaded", "too many large requests at once")
+		}
 	}
 	body, err := s.readBody(w, r)
 	if err != nil {
