@@ -85,7 +85,7 @@ func (f *File) mapping(n *yaml.Node, path string, v reflect.Value) {
 		f.Refuse(n, path, "%s must be a mapping (key: value), not %s", named(path), describe(n))
 		return
 	}
-	fields := Fields(v.Type())
+	fields := f.fields(v.Type())
 	later := notYet(v)
 	seen := map[string]int{}
 	excused := false // from missing keys, because others were meant or wanted
@@ -126,6 +126,13 @@ func (f *File) mapping(n *yaml.Node, path string, v reflect.Value) {
 			f.add(place{n.Line, n.Column}, "%s is missing", Join(path, name))
 		}
 	}
+}
+
+func (f *File) fields(t reflect.Type) map[string]Field {
+	if f.types[t] == nil {
+		f.types[t] = Fields(t)
+	}
+	return f.types[t]
 }
 
 // unknown refuses a key and, where it can, says which one was meant.

@@ -55,6 +55,7 @@ type File struct {
 	name     string
 	lines    []string
 	problems []Problem
+	more     int // problems beyond maxKept
 
 	values  map[string]place // by path
 	keys    map[string]place
@@ -62,6 +63,8 @@ type File struct {
 	dirty   map[string]bool // paths with a problem at or below them
 	nodes   int
 	usable  bool
+
+	types map[reflect.Type]map[string]Field // tags that were read already
 }
 
 // Parse reads a file into a struct that v points to, after giving it its
@@ -69,8 +72,9 @@ type File struct {
 func Parse(name string, raw []byte, v any) *File {
 	text := strings.TrimPrefix(string(raw), "\ufeff")
 	f := &File{
-		name: name, lines: lineBreak.Split(text, -1),
+		name: name, lines: splitLines(text),
 		values: map[string]place{}, keys: map[string]place{}, refused: map[string]bool{}, dirty: map[string]bool{},
+		types: map[reflect.Type]map[string]Field{},
 	}
 	into := reflect.ValueOf(v).Elem()
 	SetDefaults(into)
@@ -149,11 +153,11 @@ func (f *File) spoil(path string) {
 }
 
 func (f *File) add(at place, format string, args ...any) {
-	p := Problem{File: f.name, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)}
-	if at.line >= 1 && at.line <= len(f.lines) {
-		p.Text = password.ReplaceAllStringFunc(f.lines[at.line-1], mask)
+	if len(f.problems) >= maxKept {
+		f.more++
+		return
 	}
-	f.problems = append(f.problems, p)
+	f.problems = append(f.problems, Problem{File: f.name, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)})
 }
 
 // Problems are what is wrong, from the top of the file to its end, without
@@ -165,8 +169,13 @@ func (f *File) Problems() []Problem {
 	out := slices.Compact(slices.Clone(f.problems))
 	if more := len(out) - maxProblems; more > 0 {
 		last := out[maxProblems]
-		last.Message = fmt.Sprintf("and %d more problems from here on: mend those above first", more)
+		last.Message = fmt.Sprintf("and %d more problems from here on: mend those above first", more+f.more)
 		out = append(out[:maxProblems:maxProblems], last)
+	}
+	for i := range out {
+		if line := out[i].Line; line >= 1 && line <= len(f.lines) {
+			out[i].Text = password.ReplaceAllStringFunc(f.lines[line-1], mask)
+		}
 	}
 	return out
 }

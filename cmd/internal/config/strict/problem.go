@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	maxProblems = 200 // of one file that are shown; a file with more is not ours at all
-	maxShown    = 120 // runes of an offending line that are shown
+	maxProblems = 200  // of one file that are shown; a file with more is not ours at all
+	maxKept     = 2000 // that are remembered, of which the first are shown
+	maxShown    = 120  // runes of an offending line that are shown
 )
 
 // Problem is one thing that is wrong with a file.

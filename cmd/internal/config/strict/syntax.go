@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -14,8 +13,25 @@ import (
 // MaxSize is the largest file that is read, in bytes.
 const MaxSize = 1 << 20
 
-// lineBreak ends a line as the YAML parser counts them.
-var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+// splitLines splits where the YAML parser begins to count a new line: at CR LF,
+// LF, CR, NEL, LS and PS.
+func splitLines(text string) (lines []string) {
+	start := 0
+	for i, r := range text {
+		switch r {
+		case '\n', '\r', '\u0085', '\u2028', '\u2029':
+		default:
+			continue
+		}
+		if r == '\n' && i > 0 && text[i-1] == '\r' {
+			start = i + 1 // CR LF is one
+			continue
+		}
+		lines = append(lines, text[start:i])
+		start = i + utf8.RuneLen(r)
+	}
+	return append(lines, text[start:])
+}
 
 const emptyFile = "the file is empty: holdfast config init prints one to begin with"
 
