@@ -18,6 +18,8 @@ type Checker struct {
 	Index  *cache.Index
 	Sync   *cache.Sync
 	Clock  *Clock
+
+	Certificates *proof.Certificates // may be nil
 }
 
 // Decision is the outcome of one check and all that its answer and its record
@@ -99,7 +101,7 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 	}
 	d.Class = c.Policy.classes[class].Name
 	d.demand = &c.Policy.demands[class][1+route]
-	if r = d.bound(req, &cred); r != reason.OK {
+	if r = c.bound(req, &cred, d); r != reason.OK {
 		return r
 	}
 	if r = c.standing(now, wall, d); r != reason.OK {
@@ -181,8 +183,8 @@ func samePath(req *Request) bool {
 
 // bound holds the proofs of possession against what the token is bound to and
 // what class and route ask for.
-func (d *Decision) bound(req *Request, cred *credential) reason.Reason {
-	presented := proof.Presented{Certificate: req.Certificate, DPoPScheme: cred.dpop}
+func (c *Checker) bound(req *Request, cred *credential, d *Decision) reason.Reason {
+	presented := proof.Presented{Certificate: req.Certificate, Known: c.Certificates, DPoPScheme: cred.dpop}
 	if cred.dpop {
 		presented.DPoPProofs = countHeader(req, "dpop")
 	}

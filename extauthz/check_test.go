@@ -58,6 +58,7 @@ func newRig(t testing.TB, c extauthz.Config) *rig {
 	}
 	r := &rig{t: t, issuer: issuer, now: time.Now().Truncate(time.Second), Checker: &extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: cache.NewIndex(), Sync: &cache.Sync{}, Clock: &extauthz.Clock{},
+		Certificates: proof.NewCertificates(),
 	}}
 	r.Sync.Advance(1, r.now)
 	return r

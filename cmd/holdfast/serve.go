@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-authz/holdfast/cmd/internal/config"
 	"github.com/holdfast-authz/holdfast/cmd/internal/observe"
 	"github.com/holdfast-authz/holdfast/extauthz"
+	"github.com/holdfast-authz/holdfast/extauthz/proof"
 	"github.com/holdfast-authz/holdfast/extauthz/server"
 	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
@@ -180,6 +181,7 @@ func (p *process) openCheck() error {
 	}
 	decider := server.NewDecider(&extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: p.index, Sync: p.sync, Clock: p.clock,
+		Certificates: proof.NewCertificates(),
 	}, p.observe)
 	tls, err := checkTLS(p.config.Listen.Check.TLS)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 // matchCertificate compares the peer's certificate with x5t#S256: base64url
 // without padding of the SHA-256 of its DER form (RFC 8705, 3.1). The chain is
 // the proxy's business; the binding needs none (RFC 8705, 6.2).
-func matchCertificate(certificate, x5t string) bool {
-	got, ok := Thumbprint(certificate)
+func (p *Presented) matchCertificate(x5t string) bool {
+	got, ok := p.Known.Thumbprint(p.Certificate)
 	return ok && subtle.ConstantTimeCompare([]byte(got), []byte(x5t)) == 1
 }
 

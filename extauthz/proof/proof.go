@@ -34,8 +34,9 @@ func ParseMethod(word string) (Methods, bool) {
 // Presented is what the request brings to prove possession with.
 type Presented struct {
 	Certificate string // source.certificate: URL-encoded PEM, "" without one
-	DPoPScheme  bool   // the token came with the DPoP scheme
-	DPoPProofs  int    // DPoP header fields
+	Known       *Certificates
+	DPoPScheme  bool // the token came with the DPoP scheme
+	DPoPProofs  int  // DPoP header fields
 }
 
 // Check proves what the token's own confirmation asks for, all of it, and says
@@ -50,7 +51,7 @@ func Check(p *Presented, c *token.Confirmation) (Methods, reason.Reason) {
 		if p.Certificate == "" {
 			return 0, reason.BindingMissing
 		}
-		if !matchCertificate(p.Certificate, c.X5T) {
+		if !p.matchCertificate(c.X5T) {
 			return 0, reason.BindingMismatch
 		}
 		proven |= MTLS

@@ -79,7 +79,7 @@ func newWorld(t *testing.T, unix bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	decider := server.NewDecider(&extauthz.Checker{Policy: policy, Tokens: tokens, Index: w.index, Sync: w.sync, Clock: &extauthz.Clock{}}, nil)
+	decider := server.NewDecider(&extauthz.Checker{Policy: policy, Tokens: tokens, Index: w.index, Sync: w.sync, Clock: &extauthz.Clock{}, Certificates: proof.NewCertificates()}, nil)
 	srv, err := server.New(server.Config{
 		Check: decider.Check, Overloaded: decider.Overloaded,
 		OnPanic: func(any, []byte) []byte { return decider.Fault() },
