@@ -68,7 +68,10 @@ func TestLoadBytes(t *testing.T) {
 
 // TestProblemIsPlain: what is shown of a line cannot move a cursor or end a line.
 func TestProblemIsPlain(t *testing.T) {
-	_, problems := Parse("f.yaml", []byte("mode: \x1b[2J\nx: \x85y\n"))
+	_, problems := Parse("f.yaml", []byte("x: 1\n\"\\e[2J\": 2\n\"\\e[2J\": 2\nroutes: \"a\\rb\"\n"))
+	if len(problems) < 4 {
+		t.Errorf("only %v", problems)
+	}
 	for _, p := range problems {
 		if s := p.String(); strings.ContainsAny(s, "\x1b\x07\r") {
 			t.Errorf("%q", s)
@@ -84,6 +87,7 @@ func TestLoadBombs(t *testing.T) {
 	laughs.WriteString(strings.Repeat("- {issuer: https://a.example, audiences: *a}\n", 1000))
 	for name, src := range map[string]string{
 		"laughs": laughs.String(),
+		"claims": "classes:\n- {name: a, match: {claims: {a: &a [" + strings.Repeat("1, ", 30_000) + "1]" + ", b: *a, c: *a" + "}}}\n" + minimal,
 		"cycle":  "issuers: &x [*x, *x]\n",
 		"cycle2": "routes: &r\n- {name: a, match: *r}\n",
 		"deep":   strings.Repeat("[", 100_000),

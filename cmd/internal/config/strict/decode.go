@@ -13,13 +13,21 @@ import (
 // small file can stand for a huge one ("billion laughs").
 const maxNodes = 50_000
 
+// afford counts a node. Where there are too many the whole file is refused.
+func (f *File) afford(n *yaml.Node, path string) bool {
+	if f.nodes++; f.nodes <= maxNodes {
+		return true
+	}
+	if f.nodes == maxNodes+1 {
+		f.Refuse(n, path, "the file has more than %d values once its aliases are followed", maxNodes)
+	}
+	f.refused[""] = true
+	return false
+}
+
 // decode reads node n into v. The tag is that of v's field.
 func (f *File) decode(n *yaml.Node, path string, v reflect.Value, tag Tag) {
-	if f.nodes++; f.nodes > maxNodes {
-		if f.nodes == maxNodes+1 {
-			f.Refuse(n, path, "the file has more than %d values once its aliases are followed", maxNodes)
-		}
-		f.refused[""] = true
+	if !f.afford(n, path) {
 		return
 	}
 	at := place{n.Line, n.Column}
@@ -249,6 +257,9 @@ func (f *File) oneOf(n *yaml.Node, path string, tag Tag, literal bool) OneOf {
 			item = item.Alias
 		}
 		if literal && item.Kind == yaml.ScalarNode && slices.Contains([]string{"!!int", "!!float", "!!bool"}, item.ShortTag()) {
+			if !f.afford(item, sub) {
+				break
+			}
 			f.values[sub] = place{item.Line, item.Column}
 			out = append(out, item.Value)
 			continue

@@ -157,7 +157,8 @@ func (f *File) add(at place, format string, args ...any) {
 		f.more++
 		return
 	}
-	f.problems = append(f.problems, Problem{File: f.name, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)})
+	message := strings.Map(printable, fmt.Sprintf(format, args...))
+	f.problems = append(f.problems, Problem{File: f.name, Line: at.line, Column: at.column, Message: message})
 }
 
 // Problems are what is wrong, from the top of the file to its end, without

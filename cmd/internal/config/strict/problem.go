@@ -40,19 +40,22 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s\n    %s\n    %s^", p.Summary(), text, caret)
 }
 
-// excerpt is the part of a line around a column that fits on a screen, and the
-// blanks that bring a caret below the column. Nothing in it can move a
-// terminal's cursor: tabs become blanks and control characters dots.
-func excerpt(line string, column int) (text, caret string) {
-	runes := []rune(line)
-	for i, r := range runes {
-		switch {
-		case r == '\t':
-			runes[i] = ' '
-		case !unicode.IsPrint(r):
-			runes[i] = '·'
-		}
+// printable keeps what is shown from moving a terminal's cursor: tabs become
+// blanks and control characters dots.
+func printable(r rune) rune {
+	switch {
+	case r == '\t':
+		return ' '
+	case !unicode.IsPrint(r):
+		return '·'
 	}
+	return r
+}
+
+// excerpt is the part of a line around a column that fits on a screen, and the
+// blanks that bring a caret below the column.
+func excerpt(line string, column int) (text, caret string) {
+	runes := []rune(strings.Map(printable, line))
 	at := min(max(column-1, 0), len(runes))
 	from, to := 0, len(runes)
 	if to > maxShown {
