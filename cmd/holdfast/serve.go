@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,6 +68,7 @@ type process struct {
 
 	keys      *jwks.Store
 	good, bad *memo.Memo
+	tokens    *token.Verifier
 	feed      *feed.Feed
 	broker    *feed.Embedded
 	head      *feed.Head
@@ -174,11 +177,12 @@ func (p *process) openCheck() error {
 	tokens, err := token.New(token.Config{
 		Issuers: issuers, Keys: p.keys, Good: p.good, Bad: p.bad,
 		MaxBytes: p.config.Limits.MaxTokenBytes, Classify: policy.Classify,
-		Acquire: slots.Acquire, Release: slots.Release,
+		Acquire: slots.Acquire, Release: slots.Release, Verified: p.metrics.Verified,
 	})
 	if err != nil {
 		return err
 	}
+	p.tokens = tokens
 	decider := server.NewDecider(&extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: p.index, Sync: p.sync, Clock: p.clock,
 		Certificates: proof.NewCertificates(),
@@ -215,7 +219,8 @@ func (p *process) openAdmin() (err error) {
 		Append: p.feed.Append, Events: p.feed.Events,
 		Feed: p.feed.Status, Keys: p.keys.Status, RefreshKeys: p.keys.Refresh,
 		Checks: p.readiness, Metrics: p.metrics.Handler(), Logger: p.log,
-		Count: func(kind, result string) { p.metrics.Event("admin", kind, result) },
+		SeenLife: p.tokens.LongestLife,
+		Count:    func(kind, result string) { p.metrics.Event("admin", kind, result) },
 	}
 	if path := c.Listen.Admin.TokenFile; path != "" {
 		if cfg.Token, err = os.ReadFile(path); err != nil {
@@ -283,6 +288,7 @@ func (p *process) run(ctx context.Context) error {
 	below.Go(func() error { return p.decisions.Run(base) })
 	below.Go(func() error { return p.sweep(base) })
 	below.Go(func() error { return p.announce(base) })
+	below.Go(func() error { return p.hangups(base) })
 
 	front, frontCtx := errgroup.WithContext(ctx)
 	front.Go(func() error { return p.check.Serve(checkListener) })
@@ -328,6 +334,22 @@ func (p *process) announce(ctx context.Context) error {
 	p.check.SetServing(true)
 	p.log.Info("ready", "records", p.sync.Number(), "took", time.Since(p.started).Round(time.Millisecond))
 	return nil
+}
+
+// hangups opens the decision log anew at each SIGHUP, for whoever rotates it.
+func (p *process) hangups(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			p.decisions.Reopen()
+			p.log.Info("decision log opened anew; the configuration stays as it is until a restart")
+		}
+	}
 }
 
 // sweepEvery is how often expired revocations give back their memory.

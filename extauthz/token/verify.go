@@ -54,6 +54,9 @@ type Config struct {
 	// session. typ is in the form of Session.Type. May be nil.
 	Classify func(typ string, s *Session, claims *jose.Object) uint64
 
+	// Verified is told of each signature check. May be nil.
+	Verified func(issuer, alg string, ok bool)
+
 	// Acquire lets one more signature check run, or says that too many do;
 	// Release ends it. Both or none.
 	Acquire func() bool
@@ -143,7 +146,11 @@ func (v *Verifier) verify(t *jose.JWS, now time.Time, s *Session) reason.Reason 
 	if err != nil {
 		return why(err)
 	}
-	switch r := v.signature(key, t); r {
+	r := v.signature(key, t)
+	if v.c.Verified != nil && r != reason.Overloaded {
+		v.c.Verified(i.Name, t.Alg, r == reason.OK)
+	}
+	switch r {
 	case reason.OK:
 	case reason.SignatureInvalid:
 		v.refuse(&s.digest, i, set)
@@ -163,6 +170,7 @@ func (v *Verifier) verify(t *jose.JWS, now time.Time, s *Session) reason.Reason 
 		return reason.ClaimsInvalid
 	}
 	s.name(t.SigningInput)
+	i.sawLife(s.Until.Sub(s.Issued))
 	if v.c.Classify != nil {
 		s.Classes = v.c.Classify(s.Type, s, t.Claims)
 	}

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	idp    = "https://idp.example"
-	lender = "https://lender.example" // whose token life is not known
+	lender = "https://lender.example" // whose classes set no bound: two hours were seen
 )
 
 // world is an admin server on a real listener, over a real feed.
@@ -99,7 +99,13 @@ func startOver(t *testing.T, memory *feed.Memory, change ...func(*Config)) *worl
 		Address: "127.0.0.1:0", Version: "test", Index: index, Evidence: cache.NewEvidence(), Sync: sync,
 		MaxAge: time.Minute, Retention: 720 * time.Hour,
 		Issuers: []Issuer{{idp, time.Hour, 30 * time.Second}, {lender, 0, 5 * time.Second}},
-		Append:  f.Append, Events: f.Events, Feed: f.Status,
+		SeenLife: func(issuer string) time.Duration {
+			if issuer == lender {
+				return 2 * time.Hour
+			}
+			return 0
+		},
+		Append: f.Append, Events: f.Events, Feed: f.Status,
 		Logger: slog.New(slog.NewJSONHandler(w.log, nil)),
 		Count: func(kind, result string) {
 			w.mu.Lock()

@@ -156,16 +156,13 @@ func (o *order) ttl(it *item, at string, c *Config, issuer string) time.Duration
 	if it.Force {
 		return d
 	}
-	life, known := c.longestLife(issuer)
+	life := c.longestLife(issuer)
 	if it.TTL != "" && d < life {
 		o.short.add(at+"/ttl", "is shorter than the %v that a token hit by it can live, so that it would come back; "+
 			"leave ttl out, or use force", life)
 	}
-	if known {
-		// The skew lets a token begin ahead of our clock and end behind it.
-		d = max(d, life+2*c.skew(issuer))
-	}
-	return d
+	// The skew lets a token begin ahead of our clock and end behind it.
+	return max(d, life+2*c.skew(issuer))
 }
 
 func (c *Config) known(issuer string) bool {
@@ -187,22 +184,20 @@ func (c *Config) skew(issuer string) (skew time.Duration) {
 	return skew
 }
 
-// longestLife is how long a token of an issuer can be accepted, of any for "".
-// Where that is not known it is taken to be the retention, which the
-// configuration promises to be no less.
-func (c *Config) longestLife(issuer string) (life time.Duration, known bool) {
-	known = true
+// longestLife is how long a token of an issuer can be accepted, of any for "":
+// what the classes admit, else the longest life that was seen.
+func (c *Config) longestLife(issuer string) (life time.Duration) {
 	for i := range c.Issuers {
-		if issuer != "" && c.Issuers[i].Name != issuer {
-			continue
+		one := &c.Issuers[i]
+		switch {
+		case issuer != "" && one.Name != issuer:
+		case one.MaxLife > 0:
+			life = max(life, one.MaxLife)
+		case c.SeenLife != nil:
+			life = max(life, c.SeenLife(one.Name))
 		}
-		one := c.Issuers[i].MaxLife
-		if one <= 0 {
-			one, known = c.Retention, false
-		}
-		life = max(life, one)
 	}
-	return life, known
+	return life
 }
 
 // wholeSecond rounds up: towards denial.
