@@ -40,8 +40,9 @@ type Lift struct {
 
 // Hit is the revocation that a request ran into; its zero value is none.
 type Hit struct {
-	Kind Kinds
-	Ref  Ref
+	Kind  Kinds
+	Ref   Ref
+	Until int64 // its end in Unix seconds
 }
 
 // NewIndex returns an empty index.
@@ -131,24 +132,24 @@ func (x *Index) Status(s *Subject, began, now time.Time) Hit {
 		if s[slot] == (Key{}) || x.count[slot].Load() == 0 {
 			continue
 		}
-		if ref := x.find(Kinds(1)<<slot, &s[slot], began.Unix(), now.Unix()); ref != (Ref{}) {
-			return Hit{Kind: Kinds(1) << slot, Ref: ref}
+		if hit := x.find(Kinds(1)<<slot, &s[slot], began.Unix(), now.Unix()); hit != (Hit{}) {
+			return hit
 		}
 	}
 	return Hit{}
 }
 
-func (x *Index) find(kind Kinds, key *Key, began, now int64) Ref {
+func (x *Index) find(kind Kinds, key *Key, began, now int64) Hit {
 	s := &x.shard[key[0]%shards]
 	s.RLock()
 	entries := s.live[*key]
 	s.RUnlock()
 	for i := range entries {
 		if now <= entries[i].until && (!kind.Dated() || began <= entries[i].before) {
-			return entries[i].ref
+			return Hit{Kind: kind, Ref: entries[i].ref, Until: entries[i].until}
 		}
 	}
-	return Ref{}
+	return Hit{}
 }
 
 // Has tells whether a revocation is still in force.

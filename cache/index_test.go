@@ -61,7 +61,7 @@ func TestStatus(t *testing.T) {
 			x.Apply(7, t0, []Event{tc.revoke})
 			want := Hit{}
 			if tc.hit {
-				want = Hit{Kind: tc.revoke.Kinds, Ref: Ref{Number: 7}}
+				want = Hit{Kind: tc.revoke.Kinds, Ref: Ref{Number: 7}, Until: hour.Unix()}
 			}
 			if got := x.Status(tc.ask, tc.began, t0); got != want {
 				t.Errorf("status %+v, want %+v", got, want)
@@ -169,7 +169,7 @@ func (m *model) status(s *Subject, began, now time.Time) Hit {
 		for _, row := range m.rows {
 			if !row.gone && !row.event.Until.Before(now) && row.event.Kinds == kind && row.event.Key == key &&
 				(!kind.Dated() || !began.After(row.event.Before)) {
-				return Hit{Kind: kind, Ref: row.ref}
+				return Hit{Kind: kind, Ref: row.ref, Until: row.event.Until.Unix()}
 			}
 		}
 	}
@@ -272,5 +272,23 @@ func TestRef(t *testing.T) {
 		if (err == nil) != ok || err == nil && ref.String() != id {
 			t.Errorf("ParseRef(%q) = %v, %v", id, ref, err)
 		}
+	}
+}
+
+func TestEvidence(t *testing.T) {
+	v := NewEvidence()
+	hit := Hit{Kind: User, Ref: Ref{Number: 1}, Until: t0.Unix()}
+	v.Add(hit, t0.Add(-2*time.Second))
+	v.Add(hit, t0.Add(-time.Second))
+	if got, want := v.Get(hit.Ref), (Enforced{Count: 2, First: t0.Add(-2 * time.Second), Last: t0.Add(-time.Second)}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	v.Expire(t0)
+	if v.Get(hit.Ref).Count != 2 {
+		t.Error("forgotten in the last second of the revocation")
+	}
+	v.Expire(t0.Add(time.Second))
+	if got := v.Get(hit.Ref); got != (Enforced{}) {
+		t.Errorf("after the end: %+v", got)
 	}
 }

@@ -205,7 +205,7 @@ func (p *process) openCheck() error {
 func (p *process) observe(req *extauthz.Request, d *extauthz.Decision, took time.Duration) {
 	p.metrics.Checks.Count(d, took)
 	if d.Revoked != (cache.Hit{}) && d.Enforced {
-		p.evidence.Add(d.Revoked.Ref, time.Now())
+		p.evidence.Add(d.Revoked, time.Now())
 	}
 	p.decisions.Record(req, d, took)
 }
@@ -370,6 +370,7 @@ func (p *process) sweep(ctx context.Context) error {
 				steady = now
 			}
 			p.index.Expire(steady)
+			p.evidence.Expire(steady)
 		}
 	}
 }

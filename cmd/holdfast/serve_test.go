@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,6 +136,24 @@ func TestDrain(t *testing.T) {
 	if !strings.Contains(c.log.String(), "draining") {
 		t.Errorf("log:\n%s", c.log)
 	}
+}
+
+// TestHangup: SIGHUP is for log rotation and ends nothing.
+func TestHangup(t *testing.T) {
+	issuer := extauthztest.NewIssuer(t, idp)
+	config := writeConfig(t, issuer, strings.Replace(basicConfig, "destination: stderr", "destination: {file: \"%s/decisions.log\"}", 1))
+	c := startReady(t, config)
+	path := filepath.Join(filepath.Dir(config), "decisions.log")
+	c.wantReason("x.y.z", "token_malformed")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the new decision log", func() bool { _, err := os.Stat(path); return err == nil })
+	c.wantReason("x.y.z", "token_malformed")
+	until(t, "a record in the new file", func() bool { text, _ := os.ReadFile(path); return strings.Contains(string(text), "token_malformed") })
 }
 
 func TestHealthService(t *testing.T) {

@@ -466,8 +466,8 @@ func TestEvidence(t *testing.T) {
 	id := w.revoke(t, session("x"))["id"].(string)
 	ref, _ := cache.ParseRef(id)
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	w.config.Evidence.Add(ref, at)
-	w.config.Evidence.Add(ref, at.Add(time.Minute))
+	w.config.Evidence.Add(cache.Hit{Ref: ref}, at)
+	w.config.Evidence.Add(cache.Hit{Ref: ref}, at.Add(time.Minute))
 	want := map[string]any{"count": 2.0, "first": "2026-05-01T12:00:00Z", "last": "2026-05-01T12:01:00Z"}
 	if diff := cmp.Diff(want, w.get(t, "/v1/revocations/"+id).json(t)["enforced"]); diff != "" {
 		t.Error(diff)
