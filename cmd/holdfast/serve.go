@@ -318,13 +318,14 @@ func (p *process) drain() error {
 	return err
 }
 
-// announce tells Envoy's health checks when the feed was first read to its
-// end. Later staleness is no matter of health: every class has its own answer
-// to it.
+// announce tells Envoy's health checks when the feed was first read, to its end
+// or to where it breaks. Staleness is no matter of health: every class has its
+// own answer to it, and one that denies must not be kept from a proxy that
+// fails open.
 func (p *process) announce(ctx context.Context) error {
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
-	for p.sync.Health(time.Now(), p.config.Feed.MaxAge) != cache.Fresh {
+	for p.sync.Health(time.Now(), p.config.Feed.MaxAge) == cache.NotReady {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -332,7 +333,7 @@ func (p *process) announce(ctx context.Context) error {
 		}
 	}
 	p.check.SetServing(true)
-	p.log.Info("ready", "records", p.sync.Number(), "took", time.Since(p.started).Round(time.Millisecond))
+	p.log.Info("serving", "feed", p.sync.Health(time.Now(), p.config.Feed.MaxAge).String(), "records", p.sync.Number(), "took", time.Since(p.started).Round(time.Millisecond))
 	return nil
 }
 
