@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,11 +183,24 @@ func TestKeepalive(t *testing.T) {
 				ours, theirs := net.Pipe()
 				l.conns <- theirs
 				h := newH2(ours)
-				acks, hungUp := 0, make(chan struct{})
+				var acks atomic.Int64
+				hungUp, quit := make(chan struct{}), make(chan struct{})
 				writes := make(chan []byte)
+				send := func(b []byte) {
+					select {
+					case writes <- b:
+					case <-hungUp:
+					case <-quit:
+					}
+				}
 				go func() { // a pipe has no buffer: reading and writing may not wait for each other
-					for b := range writes {
-						if _, err := ours.Write(b); err != nil {
+					for {
+						select {
+						case b := <-writes:
+							if _, err := ours.Write(b); err != nil {
+								return
+							}
+						case <-quit:
 							return
 						}
 					}
@@ -195,17 +209,14 @@ func TestKeepalive(t *testing.T) {
 					defer close(hungUp)
 					var f frame
 					in := &h2{conn: discard{ours}, in: h.in}
-					for in.read(&f) == nil {
-						if f.kind == framePing && f.flags&flagAck != 0 {
-							acks++
-						}
-						if f.kind == framePing && f.flags&flagAck == 0 { // the server's own
+					for in.read(&f) == nil && f.kind != frameGoAway {
+						switch {
+						case f.kind == framePing && f.flags&flagAck != 0:
+							acks.Add(1)
+						case f.kind == framePing: // the server's own
 							pong := &h2{}
 							pong.frame(framePing, flagAck, 0, append([]byte(nil), f.payload...))
-							writes <- pong.out
-						}
-						if f.kind == frameGoAway {
-							return
+							send(pong.out)
 						}
 					}
 				}()
@@ -213,10 +224,7 @@ func TestKeepalive(t *testing.T) {
 				alive := true
 				for n := 0; n < tt.pings && alive; n++ {
 					h.frame(framePing, 0, 0, []byte("12345678"))
-					select {
-					case writes <- append([]byte(nil), h.out...):
-					case <-hungUp:
-					}
+					send(append([]byte(nil), h.out...))
 					h.out = h.out[:0]
 					select {
 					case <-time.After(tt.interval):
@@ -225,13 +233,13 @@ func TestKeepalive(t *testing.T) {
 					}
 				}
 				if alive != tt.lives {
-					t.Errorf("after %d answered pings the connection lives: %v, want %v", acks, alive, tt.lives)
+					t.Errorf("after %d answered pings the connection lives: %v, want %v", acks.Load(), alive, tt.lives)
 				}
-				if tt.lives && acks < tt.pings-1 {
-					t.Errorf("%d of %d pings were answered", acks, tt.pings)
+				if tt.lives && acks.Load() != int64(tt.pings) {
+					t.Errorf("%d of %d pings were answered", acks.Load(), tt.pings)
 				}
+				close(quit)
 				ours.Close()
-				close(writes)
 				s.Drain(time.Minute)
 				if err := <-ended; err != nil {
 					t.Error(err)
