@@ -19,6 +19,8 @@ const (
 	// maxPayload is the broker's limit for one message, and the highest that it
 	// takes without a warning.
 	maxPayload = 8 << 20
+	// maxPending is what the broker keeps for a reader before it cuts it off.
+	maxPending = 256 << 20
 )
 
 // broker is one life of the embedded server, with our connection to it.
@@ -55,6 +57,7 @@ func startServer(directory string, logger *slog.Logger) (*broker, error) {
 		StoreDir:               filepath.Join(directory, "jetstream"),
 		SyncAlways:             true, // before the acknowledgement, not every two minutes
 		MaxPayload:             maxPayload,
+		MaxPending:             maxPending,
 		// A limit computed from today's free space would outlive a full disk.
 		JetStreamMaxStore:  math.MaxInt64,
 		JetStreamMaxMemory: 64 << 20,
@@ -69,7 +72,10 @@ func startServer(directory string, logger *slog.Logger) (*broker, error) {
 		b.stop()
 		return nil, fmt.Errorf("start the embedded feed: the server can not use %s: is it writable, and is there space?", directory)
 	}
-	b.conn, err = nats.Connect("", nats.InProcessServer(s), nats.Name("holdfast"), nats.NoReconnect())
+	b.conn, err = nats.Connect("", nats.InProcessServer(s), nats.Name("holdfast"),
+		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+		// What is sent while there is no connection fails, and does not come late.
+		nats.ReconnectBufSize(-1))
 	if err != nil {
 		b.stop()
 		return nil, fmt.Errorf("connect to the embedded feed: %w", err)
@@ -79,6 +85,9 @@ func startServer(directory string, logger *slog.Logger) (*broker, error) {
 
 // health says why the server can store no more, nil where it can.
 func (b *broker) health() error {
+	if b.conn.IsClosed() {
+		return nats.ErrConnectionClosed
+	}
 	h := b.server.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: streamName})
 	if h.Error != "" {
 		return errors.New(h.Error)

@@ -198,6 +198,76 @@ func TestLargestRecord(t *testing.T) {
 	})
 }
 
+// The longest records are stored, read in a row and got back.
+func TestManyLongRecords(t *testing.T) {
+	e := openEmbedded(t, t.TempDir())
+	record := make([]byte, MaxRecord)
+	const many = 16
+	for i := range uint64(many) {
+		if _, err := e.Append(t.Context(), i, record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	enough := errors.New("enough")
+	err := e.Read(ctx, 0, func(n uint64, b []byte) error {
+		if len(b) != MaxRecord {
+			t.Errorf("record %d has %d bytes", n, len(b))
+		}
+		if n == many {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Error(err)
+	}
+	if b, err := e.Get(t.Context(), many); err != nil || len(b) != MaxRecord {
+		t.Errorf("get: %d bytes, %v", len(b), err)
+	}
+}
+
+// A connection that is lost comes back, and one that is closed is replaced.
+func TestConnectionLost(t *testing.T) {
+	for name, cut := range map[string]func(b *broker) error{
+		"by the server": func(b *broker) error {
+			id, err := b.conn.GetClientID()
+			return errors.Join(err, b.server.DisconnectClientByID(id))
+		},
+		"for good":           func(b *broker) error { b.conn.Close(); return nil },
+		"with the server":    func(b *broker) error { b.server.Shutdown(); return nil },
+		"with its JetStream": func(b *broker) error { return b.server.ShutdownJetStream() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, t.TempDir(), func(e *Embedded, r *replica) {
+				r.synced(t)
+				for i := range 3 {
+					e.mu.Lock()
+					b := e.broker
+					e.mu.Unlock()
+					if err := cut(b); err != nil {
+						t.Fatal(err)
+					}
+					sid := fmt.Sprint("s", i)
+					r.await(t, "appends again", func(Status) bool {
+						_, _, err := r.Append(t.Context(), revoke(sid))
+						if err != nil && !errors.Is(err, ErrNotDurable) {
+							t.Error(err)
+						}
+						return err == nil
+					})
+					r.await(t, "reads again", func(Status) bool { return r.has(sid) })
+				}
+				if r.Status().Breaks != 0 {
+					t.Error(r.state())
+				}
+			})
+		})
+	}
+}
+
 // What a caller's end of patience leaves behind is either there or not.
 func TestAppendCancelled(t *testing.T) {
 	run(t, t.TempDir(), func(_ *Embedded, r *replica) {

@@ -16,9 +16,11 @@ const (
 	streamName = "HOLDFAST"
 	subject    = "holdfast.feed"
 
-	// fetchRecords is what one request reads ahead; a record is at most
-	// MaxRecord long, so this bounds memory.
-	fetchRecords = 64
+	// One request reads ahead from few to many records, and about fetchBytes:
+	// the broker cuts off a reader that has more than maxPending to come.
+	fetchFew   = 8
+	fetchMany  = 256
+	fetchBytes = 16 << 20
 	// fetchTime is how long one request waits for new records.
 	fetchTime = 2 * time.Second
 	// apiTime bounds every other request to the broker.
@@ -161,7 +163,7 @@ func (j *jetStream) Last(ctx context.Context) (uint64, error) {
 // gone makes a break of the answer that the stream is no more.
 func gone(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return breakAt(0, ErrRolled, "the broker has no stream %s any more: bring it back from a backup, or restart Holdfast to begin a new one", streamName)
+		return breakAt(0, ErrRolled, "the broker has no stream %s any more: bring it back from a backup; to begin a new one, see Head", streamName)
 	}
 	return err
 }
@@ -187,59 +189,76 @@ func (j *jetStream) Read(ctx context.Context, after uint64, fn func(number uint6
 		defer cancel()
 		_ = j.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
 	}()
+	r := reader{consumer: consumer, after: after, ahead: fetchFew, fn: fn}
 	for ctx.Err() == nil {
-		before := after
-		if after, err = fetch(ctx, consumer, after, fn); err != nil {
+		before := r.after
+		if err := r.fetch(ctx); err != nil {
 			return err
 		}
-		if after != before {
+		if r.after != before {
 			continue
 		}
 		last, err := j.Last(ctx)
 		if err != nil {
 			return err
 		}
-		if last < after {
-			return breakAt(last, ErrRolled, "record %d was read before", after)
+		if last < r.after {
+			return rolled(last, r.after)
 		}
 		// Twice silent: the first time, it may just have come.
-		if last > after {
-			if after, err = fetch(ctx, consumer, after, fn); err != nil {
+		if last > r.after {
+			if err := r.fetch(ctx); err != nil {
 				return err
 			}
-			if after == before {
-				return breakAt(after, ErrGap, "the broker counts %d records and does not give the next one", last)
+			if r.after == before {
+				return breakAt(before, ErrGap, "the broker counts %d records and does not give the next one", last)
 			}
 		}
 	}
 	return ctx.Err()
 }
 
-// fetch reads what is there, or comes in a while, and gives the last number.
-func fetch(ctx context.Context, consumer jetstream.Consumer, after uint64, fn func(number uint64, record []byte) error) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+// reader reads a stream from one consumer.
+type reader struct {
+	consumer jetstream.Consumer
+	after    uint64 // the last record that was read
+	ahead    int    // records of the next request
+	fn       func(number uint64, record []byte) error
+}
+
+// fetch reads what is there, or comes in a while.
+func (r *reader) fetch(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
-	batch, err := consumer.Fetch(fetchRecords, jetstream.FetchContext(ctx))
+	batch, err := r.consumer.Fetch(r.ahead, jetstream.FetchContext(bounded))
 	if err != nil {
-		return after, fmt.Errorf("read the feed's stream: %w", err)
+		return fmt.Errorf("read the feed's stream: %w", err)
 	}
+	largest := 0
 	for msg := range batch.Messages() {
 		meta, err := msg.Metadata()
 		if err != nil {
-			return after, fmt.Errorf("read the feed's stream: %w", err)
+			return fmt.Errorf("read the feed's stream: %w", err)
 		}
-		if meta.Sequence.Stream != after+1 {
-			return after, breakAt(after, ErrGap, "the broker went on with record %d", meta.Sequence.Stream)
+		if meta.Sequence.Stream != r.after+1 {
+			return breakAt(r.after, ErrGap, "the broker went on with record %d", meta.Sequence.Stream)
 		}
-		if err := fn(after+1, msg.Data()); err != nil {
-			return after, err
+		if err := r.fn(r.after+1, msg.Data()); err != nil {
+			return err
 		}
-		after++
+		r.after++
+		largest = max(largest, len(msg.Data()))
+	}
+	if largest > 0 {
+		r.ahead = min(max(fetchBytes/largest, fetchFew), fetchMany)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return after, fmt.Errorf("read the feed's stream: %w", err)
+		return fmt.Errorf("read the feed's stream: %w", err)
 	}
-	return after, nil
+	return nil
 }
 
 // Close implements Log; the connection is the caller's.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -155,10 +156,13 @@ func TestStoreTamperedWhileUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The broker removes the old one's files in its own time, and may
-			// be stopped before, for it lacks a stream.
-			_, err := b.js.CreateStream(t.Context(), streamConfig(1))
-			for err != nil && !b.conn.IsClosed() {
-				_, err = b.js.CreateStream(t.Context(), streamConfig(1))
+			// be stopped before that, for it lacks a stream.
+			folder := filepath.Join(e.cfg.Directory, filepath.Dir(filepath.Dir(blockFile)))
+			for _, err := os.Stat(folder); err == nil; _, err = os.Stat(folder) {
+				runtime.Gosched()
+			}
+			if _, err := b.js.CreateStream(t.Context(), streamConfig(1)); err != nil && !b.conn.IsClosed() {
+				t.Fatal(err)
 			}
 		},
 		"an old record published again": func(t *testing.T, e *Embedded, _ *replica) {
