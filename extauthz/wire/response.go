@@ -2,6 +2,7 @@ package wire
 
 import (
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/holdfast-authz/holdfast/extauthz"
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
@@ -202,7 +203,7 @@ func closed(dst []byte, at int) []byte {
 
 func appendText(dst []byte, tag byte, s string) []byte {
 	dst = append(dst, tag)
-	if utf8.ValidString(s) {
+	if validUTF8(unsafe.Slice(unsafe.StringData(s), len(s))) {
 		dst = appendVarint(dst, uint64(len(s)))
 		return append(dst, s...)
 	}

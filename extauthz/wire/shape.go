@@ -1,7 +1,5 @@
 package wire
 
-import "unicode/utf8"
-
 // Fields that nobody reads are still held to their types: proto.Unmarshal
 // refuses a message for a bad string anywhere in it. A shape says which fields
 // of a message are strings and which are messages; all others are only
@@ -79,7 +77,7 @@ func (f *fields) check(s shape, depth int) {
 		}
 		if k.is != text {
 			f.err = validate(f.value, k.is, depth-1)
-		} else if !utf8.Valid(f.value) {
+		} else if !validUTF8(f.value) {
 			f.err = ErrUTF8
 		}
 		return
