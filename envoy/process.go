@@ -101,7 +101,7 @@ func (p *Process) ready(ctx context.Context, adminFile string, wait time.Duratio
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("it ended at once (%v)", p.err)
+			return fmt.Errorf("it ended at once (%v)", p.err) //nolint:errorlint // nil after exit 0
 		case <-ctx.Done():
 			return fmt.Errorf("not ready after %s: %w", wait, last)
 		case <-tick.C:

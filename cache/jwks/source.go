@@ -43,7 +43,6 @@ type source struct {
 
 	turn chan struct{} // capacity 1: holding its slot is the right to refresh
 	// Guarded by turn:
-	began   time.Time         // of the last refresh
 	err     error             // its outcome
 	faulty  string            // the kind of failure last logged, "" while all is well
 	stale   bool              // it was logged that the set is too old

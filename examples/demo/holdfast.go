@@ -60,7 +60,7 @@ func StartHoldfast(ctx context.Context, binary, config, logFile string) (*Holdfa
 	err = until(ctx, startWait, func(ctx context.Context) error {
 		select {
 		case <-h.done:
-			return stop{fmt.Errorf("it ended at once (%v)", h.err)}
+			return stop{fmt.Errorf("it ended at once (%v)", h.err)} //nolint:errorlint // nil after exit 0
 		default:
 		}
 		return h.findAdmin(ctx, before)

@@ -52,7 +52,7 @@ func (g *gate) admits(authority string, more []string) bool {
 	host, port, err := net.SplitHostPort(authority)
 	if err != nil {
 		// Without a port it is the scheme's own.
-		host, port = strings.TrimSuffix(strings.TrimPrefix(authority, "["), "]"), ""
+		host = strings.TrimSuffix(strings.TrimPrefix(authority, "["), "]")
 		if g.port != "80" && g.port != "443" {
 			return false
 		}

@@ -212,7 +212,7 @@ func untilAllowed(ctx context.Context, conn *grpc.ClientConn, request []byte) er
 			}
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("the request is not allowed: %v %v", err, &response)
+			return fmt.Errorf("the request is not allowed: %w (%v)", errors.Join(ctx.Err(), err), &response)
 		}
 		pause(ctx, 20*time.Millisecond)
 	}
