@@ -92,8 +92,13 @@ every request that Envoy or Istio asks it about: binding, freshness, revocation.
 	return root
 }
 
-// usageErrors gives wrong arguments the exit code of wrong usage, in every verb.
+// usageErrors gives wrong arguments the exit code of wrong usage, in every
+// verb. A verb that only groups others shows its help, and refuses a word that
+// is none of them.
 func usageErrors(cmd *cobra.Command) {
+	if !cmd.Runnable() {
+		cmd.Args, cmd.RunE = cobra.NoArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {

@@ -49,7 +49,7 @@ func TestServeRefusesInvalidConfig(t *testing.T) {
 }
 
 func TestServeUsage(t *testing.T) {
-	for _, args := range [][]string{{"serve"}, {"serve", "--no-such-flag"}, {"revoke"}, {"revoke", "session"}} {
+	for _, args := range [][]string{{"serve"}, {"serve", "--no-such-flag"}, {"revoke"}, {"revoke", "session"}, {"no-such-verb"}, {"feed", "no-such-verb"}} {
 		if got := childThatFails(t, args...); got.code != exitUsage || got.output == "" {
 			t.Errorf("%v: exit %d, said:\n%s", args, got.code, got.output)
 		}
