@@ -5,9 +5,12 @@ import (
 	"errors"
 )
 
-// auditRecords is how many records are verified again in each period: a log
-// of a million records once in about two hours, at some milliseconds a time.
-const auditRecords = 256
+// How much is verified again in each period: a log of a million records once
+// in about two hours, at some milliseconds a time.
+const (
+	auditRecords = 256
+	auditBytes   = 4 << 20
+)
 
 var errEnough = errors.New("enough for now")
 
@@ -40,17 +43,18 @@ func (f *Feed) audit(ctx context.Context) {
 // verifier moves cursor over some records, at most to at, and holds each to
 // the one before.
 func (f *Feed) verifier(cursor *position, at position) func(number uint64, b []byte) error {
-	end := min(cursor.number+auditRecords, at.number)
+	end, size := min(cursor.number+auditRecords, at.number), 0
 	return func(number uint64, b []byte) error {
 		r, err := open(f.cfg.Key, *cursor, number, b)
 		if err != nil {
 			return err
 		}
 		*cursor = r.position
+		size += len(b)
 		switch {
 		case number == at.number && r.position != at:
 			return same(&r, at)
-		case number >= end:
+		case number >= end, size >= auditBytes:
 			return errEnough
 		}
 		return nil

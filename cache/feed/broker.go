@@ -75,7 +75,10 @@ func startServer(directory string, logger *slog.Logger) (*broker, error) {
 	b.conn, err = nats.Connect("", nats.InProcessServer(s), nats.Name("holdfast"),
 		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
 		// What is sent while there is no connection fails, and does not come late.
-		nats.ReconnectBufSize(-1))
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			logger.Debug("connection to the embedded feed", "error", err)
+		}))
 	if err != nil {
 		b.stop()
 		return nil, fmt.Errorf("connect to the embedded feed: %w", err)

@@ -30,6 +30,16 @@
 // every record it applies keeps it live; when it was broken, cut off or frozen
 // for longer than MaxAge, it has to apply a record of its own again.
 //
+// # Mending
+//
+// A broken feed mends itself when its log is whole again: an external broker
+// that comes back with all its records is enough. With the embedded server,
+// stop Holdfast, bring the folder jetstream back from a copy that is not older
+// than the last revocation, and start again. Where there is none, what is lost
+// is lost: move jetstream and the head file away together, start, and revoke
+// again what must stay revoked. The files of a broken feed are worth keeping:
+// the server itself cuts damaged blocks off when it starts.
+//
 // # Files
 //
 // With the embedded server, the directory holds jetstream/ (the server's own),

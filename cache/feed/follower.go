@@ -128,7 +128,7 @@ func (f *Feed) read(ctx context.Context) error {
 // end of the log as it is now.
 func (f *Feed) resume(ctx context.Context) (cursor position, target uint64, err error) {
 	f.mu.Lock()
-	at, broken := f.at, f.broken
+	at, again := f.at, f.broken != nil
 	f.mu.Unlock()
 	target, err = f.cfg.Log.Last(ctx)
 	if err != nil {
@@ -148,7 +148,7 @@ func (f *Feed) resume(ctx context.Context) (cursor position, target uint64, err 
 			return position{}, 0, err
 		}
 	}
-	if broken != nil {
+	if again {
 		return position{}, target, nil
 	}
 	return at, target, nil

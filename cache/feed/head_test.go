@@ -143,6 +143,7 @@ func TestHeadMissing(t *testing.T) {
 	if again.said.count("there was no head file") != 1 || !again.has("s") {
 		t.Errorf("not said once: %s", again.state())
 	}
+	again.stop()
 	if p, err := h.position(); err != nil || p.number < 4 {
 		t.Errorf("head is %v, %v", p, err)
 	}

@@ -152,16 +152,19 @@ func TestStoreTamperedWhileUp(t *testing.T) {
 		},
 		"stream made anew": func(t *testing.T, e *Embedded, _ *replica) {
 			b := e.broker
+			// Nobody may start the broker anew, for want of a stream, between
+			// the two.
+			e.turn <- struct{}{}
+			defer func() { <-e.turn }()
 			if err := b.js.DeleteStream(t.Context(), streamName); err != nil {
 				t.Fatal(err)
 			}
-			// The broker removes the old one's files in its own time, and may
-			// be stopped before that, for it lacks a stream.
+			// It removes the old one's files in its own time.
 			folder := filepath.Join(e.cfg.Directory, filepath.Dir(filepath.Dir(blockFile)))
 			for _, err := os.Stat(folder); err == nil; _, err = os.Stat(folder) {
 				runtime.Gosched()
 			}
-			if _, err := b.js.CreateStream(t.Context(), streamConfig(1)); err != nil && !b.conn.IsClosed() {
+			if _, err := b.js.CreateStream(t.Context(), streamConfig(1)); err != nil {
 				t.Fatal(err)
 			}
 		},
