@@ -47,7 +47,6 @@ type Head struct {
 	keep    int      // the slot that is not overwritten: of the last synced write
 	synced  uint64   // number of the last synced write of this process
 	damaged error    // why the file can not be used
-	fresh   bool     // the file was made by OpenHead
 }
 
 // OpenHead opens or makes the head file. A damaged one is no error here: the
@@ -56,7 +55,6 @@ func OpenHead(path string) (*Head, error) {
 	h := &Head{path: path}
 	_, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		h.fresh = true
 		if err = renameio.WriteFile(path, make2Slots(), 0o600, renameio.IgnoreUmask()); err != nil {
 			return nil, fmt.Errorf("make the feed's head file: %w", err)
 		}
