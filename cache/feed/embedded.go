@@ -221,7 +221,7 @@ func (e *Embedded) space(size int) error {
 	if err := syscall.Statfs(e.cfg.Directory, &st); err != nil {
 		return fmt.Errorf("look for free space in %s: %w", e.cfg.Directory, err)
 	}
-	free, need := uint64(st.Bavail)*uint64(st.Bsize), e.keep+2*uint64(size)
+	free, need := uint64(st.Bavail)*uint64(st.Bsize), e.keep+2*uint64(size) //nolint:unconvert // another type on other systems
 	if free < need {
 		return fmt.Errorf("only %d KiB are free in %s and %d are needed: %w", free>>10, e.cfg.Directory, need>>10, syscall.ENOSPC)
 	}

@@ -148,7 +148,7 @@ func (f *Feed) resume(ctx context.Context) (cursor position, target uint64, err 
 		}
 	}
 	if again {
-		return position{}, target, nil
+		at = position{}
 	}
 	return at, target, nil
 }
