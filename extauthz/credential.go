@@ -53,7 +53,7 @@ func findCredential(req *Request) (credential, reason.Reason) {
 	// RFC 6750, 2.1: one space, then the token. A tab or a second space ends
 	// up in the token, where the strict decoder refuses it.
 	if token == "" || value[end] != ' ' {
-		return credential{}, reason.TokenMalformed
+		return c, reason.TokenMalformed
 	}
 	return c, reason.OK
 }

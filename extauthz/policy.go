@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/extauthz/proof"
@@ -167,7 +168,11 @@ func (d *demand) add(more *Demand) {
 	if len(more.ACR) > 0 {
 		d.acr = append(d.acr[:len(d.acr):len(d.acr)], more.ACR)
 	}
-	d.scopes = append(d.scopes[:len(d.scopes):len(d.scopes)], more.Scopes...)
+	for _, scope := range more.Scopes {
+		if !slices.Contains(d.scopes, scope) {
+			d.scopes = append(d.scopes[:len(d.scopes):len(d.scopes)], scope)
+		}
+	}
 	d.onFeedStale = max(d.onFeedStale, more.OnFeedStale)
 }
 

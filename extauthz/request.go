@@ -11,9 +11,9 @@ type Request struct {
 	Protocol string
 
 	// Headers are all header fields in their order, pseudo-headers among
-	// them: those of header_map (one entry a field), then those of headers
-	// (one entry a name, equal fields joined by commas). Envoy fills one of
-	// the two. Names are lower-case as Envoy sends them.
+	// them: those of header_map (one entry a field), else those of headers
+	// (one entry a name, equal fields joined by commas). Names are lower-case
+	// as Envoy sends them.
 	Headers []Header
 
 	Route       string // attributes.context_extensions["holdfast_route"]

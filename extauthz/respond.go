@@ -43,7 +43,7 @@ func (d *Decision) Respond(req *Request, res *Response) {
 	}
 	if d.Reason == reason.CredentialMissing {
 		code = reason.CodeInvalidToken // RFC 6750 wants no code in the challenge; the body always has one
-		if d.asksForDPoP() {
+		if d.asksForDPoP() && !d.onlyDPoP() {
 			res.SetHeaders = append(res.SetHeaders, Header{"www-authenticate", `DPoP algs="` + dpopAlgs + `"`})
 		}
 	}
@@ -101,9 +101,6 @@ func (d *Decision) challenge() string {
 
 // schemeDPoP: the challenge is DPoP's where the token or the policy is.
 func (d *Decision) schemeDPoP() bool {
-	if d.Reason == reason.CredentialMissing {
-		return false // Bearer first; a DPoP challenge follows where it is asked for
-	}
 	return d.dpop || d.Session.Confirm.JKT != "" || d.Reason == reason.DPoPMissing || d.onlyDPoP()
 }
 

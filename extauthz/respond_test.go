@@ -88,6 +88,8 @@ func TestChallenge(t *testing.T) {
 			[]string{`Bearer error="insufficient_scope", scope="read payments"`}},
 		"the policy is DPoP": {reason.BindingMissing, demand{bindings: []proof.Methods{proof.DPoP}},
 			[]string{`DPoP error="invalid_token", algs="ES256 ES384 EdDSA PS256 RS256"`}},
+		"nothing sent where only DPoP will do": {reason.CredentialMissing, demand{bindings: []proof.Methods{proof.DPoP}},
+			[]string{`DPoP algs="ES256 ES384 EdDSA PS256 RS256"`}},
 		"nothing sent where DPoP may do": {reason.CredentialMissing, demand{bindings: []proof.Methods{proof.DPoP | proof.MTLS}},
 			[]string{"Bearer", `DPoP algs="ES256 ES384 EdDSA PS256 RS256"`}},
 	} {

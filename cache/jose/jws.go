@@ -121,6 +121,9 @@ func (t *JWS) headerText(name string) (text string, there bool, err error) {
 // judge settles what only counts where the form is right otherwise.
 func (t *JWS) judge() error {
 	name, ok := Algorithm(t.Alg)
+	if !ok && strings.ContainsFunc(t.Alg, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return malformed("alg %.32q", t.Alg) // no name at all
+	}
 	if !ok {
 		return fmt.Errorf("%w: alg %.32q", ErrAlgorithm, t.Alg)
 	}

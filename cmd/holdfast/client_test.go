@@ -115,11 +115,11 @@ func TestClientVerbs(t *testing.T) {
 		{"revoke session s2 --issuer " + idp + " --idempotency-key k", 0, "r", ""},
 		{"revoke session s3 --issuer " + idp + " --idempotency-key k", 1, "", "(409 idempotency_key_reused)"},
 		{"revoke session * --issuer " + idp, 1, "", "wildcard"},
-		{"revoke session s4", 1, "", "issuer is missing"},
-		{"revoke user s4 --issuer " + idp, 1, "", "kind is not one of token, session"},
+		{"revoke session s4", 2, "", "add --issuer"},
+		{"revoke user s4 --issuer " + idp, 2, "", "unknown kind \"user\"; one of [token session"},
 		{"revoke session s4 --issuer " + idp + " --ttl 1m", 1, "", "insist with --force"},
 		{"revoke session s4 --issuer " + idp + " --ttl 1m --force", 0, "r", ""},
-		{"revoke session s5 --issuer " + idp + " --not-before yesterday", 1, "", "not_before is not a time"},
+		{"revoke session s5 --issuer " + idp + " --not-before yesterday", 2, "", "--not-before \"yesterday\" is not a time"},
 
 		{"revocations list", 0, "lost", ""},
 		{"revocations list --kind subject", 0, "alice", ""},
@@ -144,7 +144,7 @@ func TestClientVerbs(t *testing.T) {
 
 		{"revoke session", 2, "", "accepts 2 arg"},
 		{"revoke session s --wait soon", 2, "", "--help"},
-		{"revoke session s --wait -1s", 2, "", "below 0"},
+		{"revoke session s --issuer i --wait -1s", 2, "", "below 0"},
 		{"status -o xml", 2, "", "not table, json or yaml"},
 		{"revocations list --limit -1", 2, "", "below 0"},
 		{"revocations", 2, "", "list, get or export"},

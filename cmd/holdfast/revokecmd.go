@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/holdfast-authz/holdfast/cache"
 )
 
 // revokeFlags are the flags of revoke.
@@ -41,7 +43,12 @@ replica has applied it within --wait.`,
   holdfast revoke subject alice --issuer https://idp.example --reason "phone lost"
   holdfast revoke issuer https://idp.example`,
 		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error { return revoke(cmd, &c, &f, args[0], args[1]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(args[0]); err != nil {
+				return &exitError{exitUsage, err}
+			}
+			return revoke(cmd, &c, &f, args[0], args[1])
+		},
 	}
 	c.addTo(cmd)
 	flags := cmd.Flags()
@@ -53,6 +60,28 @@ replica has applied it within --wait.`,
 	flags.DurationVar(&f.wait, "wait", 0, "wait until every replica has applied it")
 	flags.BoolVar(&f.force, "force", false, "take a --ttl that tokens may outlive")
 	return cmd
+}
+
+// check refuses what no server would take.
+func (f *revokeFlags) check(word string) error {
+	kind, err := cache.ParseKind(word)
+	if err != nil {
+		return err
+	}
+	if kind.InIssuer() && f.issuer == "" {
+		return fmt.Errorf("a %s is only unique inside one issuer: add --issuer", kind)
+	}
+	if f.notBefore != "" {
+		if _, err := time.Parse(time.RFC3339, f.notBefore); err != nil {
+			return fmt.Errorf("--not-before %q is not a time such as 2026-01-02T15:04:05Z", f.notBefore)
+		}
+	}
+	if f.ttl != "" {
+		if d, err := time.ParseDuration(f.ttl); err != nil || d <= 0 {
+			return fmt.Errorf("--ttl %q is not a duration above 0, such as 12h", f.ttl)
+		}
+	}
+	return nil
 }
 
 // revocation is one as the API gives it.

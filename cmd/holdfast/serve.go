@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -232,17 +233,20 @@ func (p *process) openAdmin() (err error) {
 	}
 	for i := range c.Issuers {
 		cfg.Issuers = append(cfg.Issuers, admin.Issuer{
-			Name: c.Issuers[i].Issuer, MaxLife: longestLife(c), ClockSkew: c.Issuers[i].ClockSkew,
+			Name: c.Issuers[i].Issuer, MaxLife: longestLife(c, c.Issuers[i].Issuer), ClockSkew: c.Issuers[i].ClockSkew,
 		})
 	}
 	p.admin, err = admin.New(cfg)
 	return err
 }
 
-// longestLife is the longest that a token can be accepted: the largest
-// max_lifetime, or 0 where a class sets none.
-func longestLife(c *config.Config) (longest time.Duration) {
+// longestLife is the longest that a token of an issuer can be accepted: the
+// largest max_lifetime of its classes, or 0 where one of them sets none.
+func longestLife(c *config.Config, issuer string) (longest time.Duration) {
 	for i := range c.Classes {
+		if of := c.Classes[i].Match.Issuers; len(of) > 0 && !slices.Contains(of, issuer) {
+			continue
+		}
 		if c.Classes[i].MaxLifetime == 0 {
 			return 0
 		}

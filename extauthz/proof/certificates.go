@@ -1,54 +1,44 @@
 package proof
 
-import (
-	"hash/maphash"
-	"strings"
-	"sync"
-)
-
-// Certificates remembers the thumbprints of the certificates seen last, by
-// what Envoy sends of them: a connection repeats its certificate with every
+// Certificates remembers what it read of the certificates seen last, by what
+// Envoy sends of them: a connection repeats its certificate with every
 // request, and reading it anew takes longer than all the rest of a check.
-// It holds at most shards * perShard certificates of at most maxCertificate
-// bytes; a full shard starts anew. A nil Certificates remembers nothing. Any
+// It holds at most 2048 thumbprints, XFCC elements and SVIDs each, of texts of
+// at most maxCertificate and maxElement bytes; only what is good is kept, so
+// that garbage pushes nothing out. A nil Certificates remembers nothing. Any
 // goroutine may use it.
 type Certificates struct {
-	seed  maphash.Seed
-	shard [certificateShards]struct {
-		sync.RWMutex
-		x5t map[string]string
-	}
+	thumbprints recent[string]
+	elements    recent[PeerCertificate]
+	svids       recent[*SVID]
 }
 
+// What is longer is read each time.
 const (
-	certificateShards = 16
-	perShard          = 128
-	maxCertificate    = 8 << 10
+	maxCertificate = 8 << 10
+	maxElement     = 16 << 10 // an XFCC element may carry the chain too
 )
 
 // NewCertificates returns an empty table.
-func NewCertificates() *Certificates { return &Certificates{seed: maphash.MakeSeed()} }
+func NewCertificates() *Certificates {
+	c := &Certificates{}
+	c.thumbprints.start()
+	c.elements.start()
+	c.svids.start()
+	return c
+}
 
 // Thumbprint is the function of that name, remembered.
 func (c *Certificates) Thumbprint(certificate string) (x5t string, ok bool) {
 	if c == nil || len(certificate) > maxCertificate {
 		return Thumbprint(certificate)
 	}
-	s := &c.shard[maphash.String(c.seed, certificate)%certificateShards]
-	s.RLock()
-	x5t, ok = s.x5t[certificate]
-	s.RUnlock()
+	x5t, sum, ok := c.thumbprints.get(certificate)
 	if ok {
 		return x5t, true
 	}
-	if x5t, ok = Thumbprint(certificate); !ok {
-		return "", false // not remembered: garbage may not push certificates out
+	if x5t, ok = Thumbprint(certificate); ok {
+		c.thumbprints.keep(sum, certificate, x5t)
 	}
-	s.Lock()
-	if s.x5t == nil || len(s.x5t) >= perShard {
-		s.x5t = make(map[string]string, perShard)
-	}
-	s.x5t[strings.Clone(certificate)] = x5t // the request's memory is not ours
-	s.Unlock()
-	return x5t, true
+	return x5t, ok
 }

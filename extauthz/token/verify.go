@@ -160,11 +160,11 @@ func (v *Verifier) verify(t *jose.JWS, now time.Time, s *Session) reason.Reason 
 	}
 
 	s.Issuer, s.KeyID, s.Type = i.Name, key.ID, MediaType(t.Type)
-	if !i.accepts(s.Type, t.Claims) {
-		return reason.TypeRefused
-	}
 	if r := audience(t.Claims, i.Audiences); r != reason.OK {
 		return r
+	}
+	if !i.accepts(s.Type, t.Claims) {
+		return reason.TypeRefused
 	}
 	if !s.read(i, t.Claims) {
 		return reason.ClaimsInvalid

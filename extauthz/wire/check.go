@@ -88,6 +88,11 @@ func DecodeCheck(msg []byte, req *extauthz.Request) error {
 			f.err = d.attributes(f.value)
 		}
 	}
+	if d.raw > 0 {
+		// Where both encodings come, the one that keeps fields apart counts:
+		// the other says the same, joined.
+		req.Headers = req.Headers[:d.raw]
+	}
 	return f.err
 }
 

@@ -85,11 +85,13 @@ func (o *order) checkNames(it *item, at string, kind cache.Kinds, c *Config) {
 		o.faults.add(at+"/value", "is not the name of a configured issuer")
 	}
 	switch {
-	case !kind.InIssuer() && it.Issuer != "":
+	case kind == cache.BindingKey && it.Issuer == "":
+		// A thumbprint is the same at every issuer; naming one changes nothing.
+	case kind != cache.BindingKey && !kind.InIssuer() && it.Issuer != "":
 		o.faults.add(at+"/issuer", "does not go with kind %s, which is the same at every issuer", kind)
 	case kind.InIssuer() && it.Issuer == "":
 		o.faults.add(at+"/issuer", "is missing: a %s is only unique inside one", kind)
-	case kind.InIssuer() && !c.known(it.Issuer):
+	case kind != cache.Issuer && kind != cache.TokenHash && !c.known(it.Issuer):
 		o.faults.add(at+"/issuer", "is not the name of a configured issuer")
 	}
 }
@@ -105,8 +107,6 @@ func badValue(v string) string {
 		return "is nothing but white space"
 	case v == "*":
 		return "is a wildcard; a revocation names one thing, exactly"
-	case strings.TrimSpace(v) != v:
-		return "begins or ends with white space"
 	case strings.ContainsFunc(v, unicode.IsControl):
 		return "has control characters in it"
 	case len(v) > cache.MaxValueBytes:

@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/holdfast-authz/holdfast/cache/jwks"
 
@@ -31,10 +32,14 @@ func (c *Config) checkIssuers() {
 }
 
 func (c *Config) checkIssuer(path string, is *Issuer) {
-	if is.Issuer != "" {
+	switch {
+	case is.Issuer == "":
+	case is.JWKSURI == "" && is.JWKSFile == "": // keys are looked for there
 		if err := jwks.CheckIssuerURL(is.Issuer); err != nil {
 			c.say(path+".issuer", "%s.issuer: %s", path, err)
 		}
+	case strings.ContainsFunc(is.Issuer, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+		c.say(path+".issuer", "%s.issuer is %s: it is compared with iss as it is, and has white space in it", path, strict.Quote(is.Issuer))
 	}
 	switch {
 	case is.JWKSURI != "" && is.JWKSFile != "":

@@ -23,6 +23,10 @@ func (f *File) scalar(n *yaml.Node, path string, v reflect.Value, tag Tag) {
 		f.duration(n, path, v)
 		return
 	}
+	if strings.Contains(n.Value, "${env:") || strings.Contains(n.Value, "${file:") {
+		f.Refuse(n, path, "%s is %s: ${env:} and ${file:} are not supported by this version of holdfast", path, Quote(n.Value))
+		return
+	}
 	switch v.Kind() {
 	case reflect.String:
 		f.text(n, path, v, tag)
