@@ -20,6 +20,7 @@ type Checker struct {
 	Clock  *Clock
 
 	Certificates *proof.Certificates // may be nil
+	Beginnings   *cache.Beginnings   // may be nil: each token begins its session then
 }
 
 // Decision is the outcome of one check and all that its answer and its record
@@ -107,7 +108,7 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 	if r = c.standing(now, wall, d); r != reason.OK {
 		return r
 	}
-	return fresh(&d.Session, d.demand, wall)
+	return c.fresh(&d.Session, d.demand, wall)
 }
 
 // findRoute says which route a request takes: the one that the proxy names,

@@ -58,7 +58,7 @@ func newRig(t testing.TB, c extauthz.Config) *rig {
 	}
 	r := &rig{t: t, issuer: issuer, now: time.Now().Truncate(time.Second), Checker: &extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: cache.NewIndex(), Sync: &cache.Sync{}, Clock: &extauthz.Clock{},
-		Certificates: proof.NewCertificates(),
+		Certificates: proof.NewCertificates(), Beginnings: &cache.Beginnings{},
 	}}
 	r.Sync.Advance(1, r.now)
 	return r
@@ -365,6 +365,31 @@ func TestRevoked(t *testing.T) {
 func signingInputHash(tok string) string {
 	sum := sha256.Sum256([]byte(tok[:strings.LastIndexByte(tok, '.')]))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// TestRefreshKeepsTheSession: where tokens name no auth_time a session is as
+// old as the first of them, by sid or by subject and client.
+func TestRefreshKeepsTheSession(t *testing.T) {
+	for name, sid := range map[string]any{"by sid": "s1", "by subject and client": extauthztest.Absent} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, extauthz.Config{Classes: []extauthz.Class{{Name: "any", Demand: extauthz.Demand{AbsoluteTimeout: time.Minute}}}})
+			ask := func(more extauthztest.Claims, want reason.Reason) {
+				t.Helper()
+				tok := r.issuer.Token(r.now, extauthztest.Claims{"sid": sid, "auth_time": extauthztest.Absent}, more)
+				if d, _ := r.answer(bearer(tok)); d.Reason != want {
+					t.Errorf("%v, want %v", d.Reason, want)
+				}
+			}
+			ask(nil, reason.OK)
+			r.now = r.now.Add(time.Minute)
+			r.Sync.Advance(2, r.now)
+			ask(nil, reason.OK) // refreshed: another jti, a new iat
+			r.now = r.now.Add(time.Second)
+			ask(nil, reason.SessionExpired)
+			ask(extauthztest.Claims{"sub": "somebody else", "sid": "s9"}, reason.OK)
+			ask(extauthztest.Claims{"auth_time": r.now.Unix()}, reason.OK) // it says so itself
+		})
+	}
 }
 
 func TestRevokedTwin(t *testing.T) {

@@ -11,13 +11,13 @@ import (
 
 // fresh holds a session's times and strength against what is demanded. Clock
 // skew does not count here (contract §10): it belongs to exp, nbf and iat.
-func fresh(s *token.Session, d *demand, now time.Time) reason.Reason {
+func (c *Checker) fresh(s *token.Session, d *demand, now time.Time) reason.Reason {
 	switch {
 	case over(d.maxLifetime, s.Until.Sub(s.Issued)):
 		return reason.LifetimeTooLong
 	case over(d.maxAge, now.Sub(s.Issued)):
 		return reason.TokenTooOld
-	case d.absoluteTimeout > 0 && sessionTooOld(s, d.absoluteTimeout, now):
+	case d.absoluteTimeout > 0 && c.sessionTooOld(s, d.absoluteTimeout, now):
 		return reason.SessionExpired
 	case d.maxAuthAge > 0 && authTooOld(s, d.maxAuthAge, now):
 		return reason.AuthTooOld
@@ -37,13 +37,18 @@ func fresh(s *token.Session, d *demand, now time.Time) reason.Reason {
 
 func over(limit, age time.Duration) bool { return limit > 0 && age > limit }
 
-// sessionTooOld counts from auth_time, else from iat. An auth_time that lies
-// in the future would keep a session for ever: it counts as too old.
-func sessionTooOld(s *token.Session, limit time.Duration, now time.Time) bool {
-	if s.Auth.IsZero() {
-		return now.Sub(s.Issued) > limit
+// sessionTooOld counts from auth_time, else from the first iat seen of the
+// session: a refresh renews iat, and must not renew the session. An auth_time
+// that lies in the future would keep a session for ever: it counts as too old.
+func (c *Checker) sessionTooOld(s *token.Session, limit time.Duration, now time.Time) bool {
+	if !s.Auth.IsZero() {
+		return now.Sub(s.Auth) > limit || s.Auth.Sub(now) > maxSkew
 	}
-	return now.Sub(s.Auth) > limit || s.Auth.Sub(now) > maxSkew
+	first := s.Issued
+	if key, ok := s.Subject.SessionKey(); ok && c.Beginnings != nil {
+		first = time.Unix(c.Beginnings.First(key, s.Issued.Unix()), 0)
+	}
+	return now.Sub(first) > limit
 }
 
 // authTooOld: a missing auth_time is not a fresh one (RFC 9470, 5), nor is one

@@ -154,6 +154,7 @@ func (p *process) openObserve() (err error) {
 		Version: version, Index: p.index, Sync: p.sync, Feed: p.feed.Status, Keys: p.keys.Status,
 		Caches:  map[string]func() memo.Stats{"tokens": p.good.Stats, "negative": p.bad.Stats},
 		Dropped: p.decisions.Dropped,
+		Server:  func() server.Stats { return p.check.Stats() },
 	}
 	for i := range c.Classes {
 		o.Classes = append(o.Classes, c.Classes[i].Name)
@@ -186,7 +187,7 @@ func (p *process) openCheck() error {
 	p.tokens = tokens
 	decider := server.NewDecider(&extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: p.index, Sync: p.sync, Clock: p.clock,
-		Certificates: proof.NewCertificates(),
+		Certificates: proof.NewCertificates(), Beginnings: &cache.Beginnings{},
 	}, p.observe)
 	tls, err := checkTLS(p.config.Listen.Check.TLS)
 	if err != nil {

@@ -202,7 +202,7 @@ func (r *request) filter() (f filter, err error) {
 			return f, invalid("limit is a number from 1 to %d", maxPage)
 		}
 	}
-	if q.Has("cursor") {
+	if q.Get("cursor") != "" {
 		if f.after, err = cache.ParseRef(q.Get("cursor")); err != nil {
 			return f, invalid("cursor is not one that a list gave as next")
 		}

@@ -566,7 +566,7 @@ func TestList(t *testing.T) {
 		}
 	}
 	for _, query := range []string{
-		"?limit=0", "?limit=-1", "?limit=1001", "?limit=x", "?limit=", "?cursor=x", "?cursor=", "?cursor=r0-0", "?kind=user", "?kind=",
+		"?limit=0", "?limit=-1", "?limit=1001", "?limit=x", "?limit=", "?cursor=x", "?cursor=r0-0", "?kind=user", "?kind=",
 		"?value=", "?issuer=", "?wait=1s", "?force", "?offset=1",
 	} {
 		if got := w.get(t, "/v1/revocations"+query); got.status != 400 {

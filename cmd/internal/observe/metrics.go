@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-authz/holdfast/cache/feed"
 	"github.com/holdfast-authz/holdfast/cache/jwks"
 	"github.com/holdfast-authz/holdfast/cache/memo"
+	"github.com/holdfast-authz/holdfast/extauthz/server"
 )
 
 // other stands for a label value that is in no list.
@@ -45,6 +46,7 @@ type Config struct {
 	Keys    func() []jwks.Status
 	Caches  map[string]func() memo.Stats // tokens, negative
 	Dropped func() uint64                // by the decision log
+	Server  func() server.Stats
 }
 
 // Metrics are the metrics of contract §7. Its methods may be called by any

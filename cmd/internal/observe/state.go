@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/extauthz/server"
 )
 
 // stateCollector reads the state of the process when somebody asks for it.
@@ -17,14 +18,20 @@ type stateCollector struct {
 	age, sequence              *prometheus.Desc
 	connected, gaps            *prometheus.Desc
 	refreshes, refreshed, drop *prometheus.Desc
+	started, handled           *prometheus.Desc
 }
 
 func newStateCollector(c Config) *stateCollector {
 	desc := func(short, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name(short), help, labels, nil)
 	}
+	grpc := func(short, help string, more ...string) *prometheus.Desc {
+		return prometheus.NewDesc("grpc_server_"+short, help, append([]string{"grpc_type", "grpc_service", "grpc_method"}, more...), nil)
+	}
 	return &stateCollector{
 		c:           c,
+		started:     grpc("started_total", "RPCs started on the server."),
+		handled:     grpc("handled_total", "RPCs completed on the server; a denial is an OK RPC.", "grpc_code"),
 		requests:    desc("cache_requests_total", "Lookups in a cache: hit, miss, or expired (found, and too old).", "cache", "result"),
 		entries:     desc("cache_entries", "Entries of a cache.", "cache"),
 		bytes:       desc("cache_bytes", "Memory that a cache has taken for its entries.", "cache"),
@@ -42,7 +49,7 @@ func newStateCollector(c Config) *stateCollector {
 // Describe implements prometheus.Collector.
 func (s *stateCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{s.requests, s.entries, s.bytes, s.revocations, s.age, s.sequence,
-		s.connected, s.gaps, s.refreshes, s.refreshed, s.drop} {
+		s.connected, s.gaps, s.refreshes, s.refreshed, s.drop, s.started, s.handled} {
 		out <- d
 	}
 }
@@ -94,5 +101,12 @@ func (s *stateCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	if s.c.Dropped != nil {
 		count(s.drop, s.c.Dropped())
+	}
+	if s.c.Server != nil {
+		st := s.c.Server()
+		labels := []string{"unary", server.ServiceName, "Check"}
+		asked := st.Checks + st.Overloaded
+		count(s.handled, asked-min(asked, uint64(max(0, st.InFlight))), append(labels[:3:3], "OK")...)
+		count(s.started, asked, labels...)
 	}
 }
