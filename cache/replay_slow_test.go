@@ -1,0 +1,6 @@
+//go:build race
+
+package cache
+
+// replaySurvivors is less where every access is watched.
+const replaySurvivors = 200_000
