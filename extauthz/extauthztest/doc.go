@@ -11,4 +11,11 @@
 //	iss.Token(now, extauthztest.Header{"typ": "JWT"})             // another kind
 //	iss.Token(now, extauthztest.Key("rs256-1"))                   // another key of the issuer
 //	iss.Sign([]byte(`{"alg":"ES256"}`), []byte(`{"iss":1,"iss":2}`)) // these very bytes, signed
+//
+// A client with a key of its own proves that it holds it:
+//
+//	client := extauthztest.NewProver(t, "ES256")
+//	bound := iss.Token(now, extauthztest.DPoPBound(client.JKT))
+//	client.Proof("GET", "https://api.example/x", bound, now)      // good once
+//	client.Proof("GET", "https://api.example/x", bound, now, extauthztest.Claims{"jti": 7}) // changed like a token
 package extauthztest
