@@ -3,10 +3,10 @@ package proof
 // Certificates remembers what it read of the certificates seen last, by what
 // Envoy sends of them: a connection repeats its certificate with every
 // request, and reading it anew takes longer than all the rest of a check.
-// It holds at most 2048 thumbprints, XFCC elements and SVIDs each, of texts of
-// at most maxCertificate and maxElement bytes; only what is good is kept, so
-// that garbage pushes nothing out. A nil Certificates remembers nothing. Any
-// goroutine may use it.
+// It holds at most recentSize thumbprints, XFCC elements and SVIDs each, of
+// texts of at most maxCertificate and maxElement bytes; only what is good is
+// kept, so that garbage pushes nothing out. A nil Certificates remembers
+// nothing. Any goroutine may use it.
 type Certificates struct {
 	thumbprints recent[string]
 	elements    recent[PeerCertificate]
@@ -19,12 +19,16 @@ const (
 	maxElement     = 16 << 10 // an XFCC element may carry the chain too
 )
 
+// signatureTail is the end of a certificate that has its signature, or enough
+// of it to tell certificates apart: most of a look-up is hashing.
+const signatureTail = 256
+
 // NewCertificates returns an empty table.
 func NewCertificates() *Certificates {
 	c := &Certificates{}
-	c.thumbprints.start()
-	c.elements.start()
-	c.svids.start()
+	c.thumbprints.start(signatureTail)
+	c.elements.start(maxElement) // its end is the same for all replicas of a workload
+	c.svids.start(signatureTail)
 	return c
 }
 

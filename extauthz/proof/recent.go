@@ -3,57 +3,57 @@ package proof
 import (
 	"hash/maphash"
 	"strings"
-	"sync"
+	"sync/atomic"
 )
 
-const (
-	recentShards = 16
-	perShard     = 128
-)
+// recentSize is how many texts a table remembers: a power of two.
+const recentSize = 2048
 
-// recent remembers what was made of the texts seen last: at most
-// recentShards * perShard of them, whose length the caller bounds. A full
-// shard starts anew. Texts are found by a keyed hash, so that nobody can aim at
-// a shard, and compared whole, so that a collision is a miss. It is made by
-// start; any goroutine may use it.
+// recent remembers what was made of the texts seen last: recentSize of them,
+// whose length the caller bounds. A text may stand in two places, which a keyed
+// hash gives, so that nobody can aim at another's; where both are taken the
+// new one pushes one of them out. Texts are compared whole, so that a collision
+// is a miss. It is made by start; any goroutine may use it, and none waits.
 type recent[V any] struct {
 	seed  maphash.Seed
-	shard [recentShards]struct {
-		sync.RWMutex
-		by map[uint64]remembered[V]
-	}
+	tail  int // how many bytes at a text's end the hash takes in
+	place [recentSize]atomic.Pointer[remembered[V]]
 }
 
+// remembered is immutable.
 type remembered[V any] struct {
 	text  string
 	value V
 }
 
-func (r *recent[V]) start() { r.seed = maphash.MakeSeed() }
+func (r *recent[V]) start(tail int) { r.seed, r.tail = maphash.MakeSeed(), tail }
+
+// places are the two of a hash.
+func (r *recent[V]) places(sum uint64) (a, b *atomic.Pointer[remembered[V]]) {
+	return &r.place[sum%recentSize], &r.place[sum/recentSize%recentSize]
+}
 
 // get looks a text up. sum is for put.
 func (r *recent[V]) get(text string) (v V, sum uint64, ok bool) {
-	sum = maphash.String(r.seed, text)
-	s := &r.shard[sum%recentShards]
-	s.RLock()
-	e, there := s.by[sum]
-	s.RUnlock()
-	if !there || e.text != text {
-		return v, sum, false
+	sum = maphash.String(r.seed, text[max(0, len(text)-r.tail):])
+	a, b := r.places(sum)
+	if e := a.Load(); e != nil && e.text == text {
+		return e.value, sum, true
 	}
-	return e.value, sum, true
+	if e := b.Load(); e != nil && e.text == text {
+		return e.value, sum, true
+	}
+	return v, sum, false
 }
 
 // put keeps a value. The text and what the value points to must be the
 // table's own: a request's memory is not.
 func (r *recent[V]) put(sum uint64, text string, v V) {
-	s := &r.shard[sum%recentShards]
-	s.Lock()
-	if s.by == nil || len(s.by) >= perShard {
-		s.by = make(map[uint64]remembered[V], perShard)
+	a, b := r.places(sum)
+	if a.Load() != nil && (b.Load() == nil || sum>>63 == 1) {
+		a = b
 	}
-	s.by[sum] = remembered[V]{text, v}
-	s.Unlock()
+	a.Store(&remembered[V]{text, v})
 }
 
 // keep is put of a text that is the request's.
