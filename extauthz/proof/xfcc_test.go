@@ -347,7 +347,8 @@ func FuzzXFCC(f *testing.F) {
 
 // slowLastElement is lastElement as the state machine that it stands for.
 func slowLastElement(value string) (string, bool) {
-	element, elements := "", 1
+	var element []byte
+	elements := 1
 	quoted, escaped, ended := false, false, false
 	for i := range len(value) {
 		c := value[i]
@@ -362,12 +363,12 @@ func slowLastElement(value string) (string, bool) {
 		case ended && c != ',' && c != ';':
 			return "", false
 		case c == '"':
-			if !strings.HasSuffix(element, "=") {
+			if len(element) == 0 || element[len(element)-1] != '=' {
 				return "", false
 			}
 			quoted = true
 		case c == ',':
-			element, ended = "", false
+			element, ended = nil, false
 			if elements++; elements > maxXFCCElements {
 				return "", false
 			}
@@ -375,12 +376,12 @@ func slowLastElement(value string) (string, bool) {
 		default:
 			ended = false
 		}
-		element += string([]byte{c})
+		element = append(element, c)
 	}
 	if quoted {
 		return "", false
 	}
-	return strings.TrimLeft(element, " \t"), true
+	return strings.TrimLeft(string(element), " \t"), true
 }
 
 func BenchmarkXFCC(b *testing.B) {
