@@ -25,6 +25,18 @@ func TestEventsRoundTrip(t *testing.T) {
 	}
 }
 
+// TestEventTimesRoundUp: towards denial.
+func TestEventTimesRoundUp(t *testing.T) {
+	e := revocation(User, "alice", t0.Add(time.Nanosecond), t0.Add(time.Hour+time.Nanosecond))
+	got, err := DecodeEvents(EncodeEvents(nil, []Event{e}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got[0].Before.Equal(t0.Add(time.Second)) || !got[0].Until.Equal(t0.Add(time.Hour+time.Second)) {
+		t.Errorf("before %v, until %v", got[0].Before, got[0].Until)
+	}
+}
+
 func TestDecodeEventsRefuses(t *testing.T) {
 	good := EncodeEvents(nil, sampleEvents())
 	for n := range good {

@@ -60,19 +60,13 @@ func (c *Checker) Check(req *Request, now time.Time, d *Decision) {
 	d.Enforced = d.demand.mode == ModeEnforce
 }
 
-// Refuse decides without looking at a request: it could not be read, or there
-// is no room to judge it.
+// Refuse decides without having read a request: it can not be read, there is
+// no room for it, or the check has failed. It does so in monitor mode too:
+// whatever identity headers the client has sent are still in the request, and
+// could not be taken out of it.
 func (c *Checker) Refuse(r reason.Reason, d *Decision) {
 	d.policy, d.demand = c.Policy, &c.Policy.unclassed[0]
-	d.Reason, d.Verdict = r, r.Verdict()
-	d.Enforced = d.demand.mode == ModeEnforce
-}
-
-// Fail decides that nothing can be decided, in monitor mode too: after a fault
-// of our own nothing is known, not even that the request was to be let through.
-func (c *Checker) Fail(d *Decision) {
-	c.Refuse(reason.Internal, d)
-	d.Enforced = true
+	d.Reason, d.Verdict, d.Enforced = r, r.Verdict(), true
 }
 
 func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason {
@@ -80,8 +74,8 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 	if r != reason.OK {
 		return r
 	}
-	d.demand = &c.Policy.unclassed[1+route]
-	if route != noRoute && route < len(c.Policy.routes) {
+	d.demand = c.Policy.demand(noClass, route, req)
+	if route >= 0 {
 		d.Route = c.Policy.routes[route].Name
 		if c.Policy.routes[route].Anonymous {
 			return reason.Anonymous
@@ -101,7 +95,7 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 		return reason.ClassUnknown
 	}
 	d.Class = c.Policy.classes[class].Name
-	d.demand = &c.Policy.demands[class][1+route]
+	d.demand = c.Policy.demand(class, route, req)
 	if r = c.bound(req, &cred, d); r != reason.OK {
 		return r
 	}
@@ -111,9 +105,21 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 	return c.fresh(&d.Session, d.demand, wall)
 }
 
+// demand is what a class and a route ask together.
+func (p *Policy) demand(class, route int, req *Request) *demand {
+	switch {
+	case route == anyRoute:
+		host, _ := canonicalHost(req.Host)
+		return p.union(class, req.Method, host)
+	case class == noClass:
+		return &p.unclassed[1+route]
+	}
+	return &p.demands[class][1+route]
+}
+
 // findRoute says which route a request takes: the one that the proxy names,
-// else the first that matches; noRoute where none does, and the index after
-// the last one where an ambiguous path makes it every path route.
+// else the first that matches; noRoute where none does, and anyRoute where an
+// ambiguous path may mean each of them.
 func (p *Policy) findRoute(req *Request) (int, reason.Reason) {
 	host, ok := canonicalHost(req.Host)
 	if !ok || req.Method == "" || !pseudoHeadersAgree(req) {
@@ -134,7 +140,7 @@ func (p *Policy) findRoute(req *Request) (int, reason.Reason) {
 		return i, reason.OK
 	}
 	if !ok {
-		return len(p.routes), reason.OK
+		return anyRoute, reason.OK
 	}
 	return p.route(req.Method, host, path), reason.OK
 }

@@ -454,6 +454,42 @@ func TestMonitorAllowsAndSays(t *testing.T) {
 	}
 }
 
+// TestMonitorVouchesForNobody: a session that enforce would refuse is told to
+// no upstream, though its token is good.
+func TestMonitorVouchesForNobody(t *testing.T) {
+	r := newRig(t, extauthz.Config{Mode: extauthz.ModeMonitor, Classes: []extauthz.Class{{Name: "any", Demand: extauthz.Demand{MaxAge: time.Second}}}})
+	d, res := r.answer(bearer(r.issuer.Token(r.now.Add(-time.Minute))))
+	if d.Reason != reason.TokenTooOld || d.Session.Sub == "" || res.Verdict != reason.Allow || len(res.SetHeaders) != 0 {
+		t.Errorf("%v, answered %v, set %v", d.Reason, res.Verdict, res.SetHeaders)
+	}
+}
+
+// TestUnreadIsRefused: what was not read is not let through in monitor mode
+// either: its identity headers could not be taken out.
+func TestUnreadIsRefused(t *testing.T) {
+	r := newRig(t, extauthz.Config{Mode: extauthz.ModeMonitor})
+	for _, why := range []reason.Reason{reason.RequestMalformed, reason.Overloaded, reason.Internal} {
+		d, res := &extauthz.Decision{}, &extauthz.Response{}
+		r.Refuse(why, d)
+		d.Respond(&extauthz.Request{}, res)
+		if res.Verdict == reason.Allow || res.Code == 0 || d.Reason != why {
+			t.Errorf("%v: answered %v", why, res.Verdict)
+		}
+	}
+}
+
+// TestCutOffIsNotPassed by an auth_time that nobody can have logged in at.
+func TestCutOffIsNotPassed(t *testing.T) {
+	r := newRig(t, extauthz.Config{})
+	r.revoke(cache.User, extauthztest.Subject, r.now)
+	for _, ahead := range []int64{1, 20, 290, 86400} {
+		tok := r.issuer.Token(r.now, extauthztest.Claims{"auth_time": r.now.Unix() + ahead})
+		if d, _ := r.answer(bearer(tok)); d.Reason != reason.SubjectRevoked {
+			t.Errorf("auth_time %d s after iat: %v", ahead, d.Reason)
+		}
+	}
+}
+
 func TestClockStepsBack(t *testing.T) {
 	r := newRig(t, extauthz.Config{})
 	tok := r.issuer.Token(r.now.Add(-10 * time.Minute))

@@ -37,12 +37,16 @@ func (c *Checker) fresh(s *token.Session, d *demand, now time.Time) reason.Reaso
 
 func over(limit, age time.Duration) bool { return limit > 0 && age > limit }
 
+// maxAuthAhead is how far auth_time may lie after iat: the clocks of an
+// issuer's own machines. More is no time at which anybody can have logged in.
+const maxAuthAhead = time.Minute
+
 // sessionTooOld counts from auth_time, else from the first iat seen of the
-// session: a refresh renews iat, and must not renew the session. An auth_time
-// that lies in the future would keep a session for ever: it counts as too old.
+// session: a refresh renews iat, and must not renew the session. An impossible
+// auth_time would keep a session for ever: it counts as too old.
 func (c *Checker) sessionTooOld(s *token.Session, limit time.Duration, now time.Time) bool {
 	if !s.Auth.IsZero() {
-		return now.Sub(s.Auth) > limit || s.Auth.Sub(now) > maxSkew
+		return now.Sub(began(s)) > limit || s.Auth.Sub(s.Issued) > maxAuthAhead
 	}
 	first := s.Issued
 	if key, ok := s.Subject.SessionKey(); ok && c.Beginnings != nil {
@@ -51,10 +55,10 @@ func (c *Checker) sessionTooOld(s *token.Session, limit time.Duration, now time.
 	return now.Sub(first) > limit
 }
 
-// authTooOld: a missing auth_time is not a fresh one (RFC 9470, 5), nor is one
-// that lies in the future. iat is no substitute: a refresh renews it.
+// authTooOld: a missing auth_time is not a fresh one (RFC 9470, 5), nor is an
+// impossible one. iat is no substitute: a refresh renews it.
 func authTooOld(s *token.Session, limit time.Duration, now time.Time) bool {
-	return s.Auth.IsZero() || now.Sub(s.Auth) > limit || s.Auth.Sub(now) > maxSkew
+	return s.Auth.IsZero() || now.Sub(s.Auth) > limit || s.Auth.Sub(s.Issued) > maxAuthAhead
 }
 
 // hasScope looks for one scope among those of the claim, which single spaces

@@ -77,7 +77,7 @@ func splitsPath(c byte) bool { return c == '/' || c == '\\' || c < ' ' || c == 0
 // hidesMore looks through escapes that became visible by decoding (%25...):
 // whoever decodes once more must not find a separator, a NUL or a dot there.
 func hidesMore(s string) bool {
-	for {
+	for range maxUnescapes {
 		i := strings.IndexByte(s, '%')
 		if i < 0 {
 			return false
@@ -105,7 +105,12 @@ func hidesMore(s string) bool {
 		}
 		s = next.String()
 	}
+	return true
 }
+
+// maxUnescapes bounds how deep escapes are looked through: who nests them
+// deeper hides something, and looking costs the length of the path each time.
+const maxUnescapes = 4
 
 func escapedByte(s string) (byte, bool) {
 	if len(s) < 3 {
@@ -169,8 +174,8 @@ func canonicalHost(host string) (string, bool) {
 		name = name[:i]
 	}
 	name = strings.TrimSuffix(name, ".")
-	if name == "" {
-		return "", false
+	if name == "" || name[0] == '.' || strings.Contains(name, "..") || name[len(name)-1] == '.' {
+		return "", false // an empty label
 	}
 	for i := 0; i < len(name); i++ {
 		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("@/\\?#%,;", c) >= 0 {

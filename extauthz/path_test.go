@@ -43,7 +43,7 @@ var ambiguousPaths = []string{
 	"/.", "/..", "/a/.", "/a/..", "/./admin", "/a/../admin", "/%2e/admin", "/%2e%2e/admin", "/.%2e/admin", "/a/%2E%2E",
 	"/a%2fb", "/a%2Fb", "/a%5cb", "/a%5Cb", `/a\b`, `/a/..\admin`, "/a%00b", "/a%0ab", "/a%7fb", "/a\x00b", "/a\x1fb", "/a\x7fb", "/a b",
 	"/a;v=1", "/admin;x=y/secret", "/a/..;/b", "/a#b", "/#",
-	"/%252e%252e/admin", "/%252fadmin", "/%255cadmin", "/%2500", "/a%252eb", "/%25252fadmin", "/%2525252e",
+	"/%252e%252e/admin", "/%252fadmin", "/%255cadmin", "/%2500", "/a%252eb", "/%25252fadmin", "/%2525252e", "/a%25252525252541b", "/%" + strings.Repeat("25", 50_000),
 	"/%", "/%2", "/%zz", "/%4", "/a%g0", "/%u002e",
 	"/%c0%ae%c0%ae/admin", "/%c0%af", "/%ff", "/\xff", "/\xc0\xae", "/%e4%bd", "/%ed%a0%80",
 }
@@ -119,7 +119,7 @@ func TestCanonicalHost(t *testing.T) {
 	}
 	for _, host := range []string{
 		"", ".", ":443", "a b", "user@pay.example", "pay.example/x", "pay.example:80:81", "pay.example:x", "pay.example:123456",
-		"[::1", "[::1]x", "pay.example#", "pay.example?", "pay,example", "bücher.example", "a\x00b", `a\b`, "a%2eb",
+		"[::1", "[::1]x", "pay.example#", "pay.example?", "pay,example", "pay.example..", ".pay.example", "pay..example", "bücher.example", "a\x00b", `a\b`, "a%2eb",
 	} {
 		if got, ok := canonicalHost(host); ok {
 			t.Errorf("canonicalHost(%q) = %q, not refused", host, got)

@@ -67,17 +67,17 @@ type Policy struct {
 	feedMaxAge time.Duration
 	headers    HeaderNames
 
-	// demands holds what each pair asks: [class][1+route], where 0 is no route
-	// and the last one every path route together (strictest). unclassed is the
-	// same for a session whose class is not known yet.
+	// demands holds what each pair asks: [class][1+route], where 0 is no
+	// route. unclassed is the same for a session whose class is not known yet.
 	demands   [][]demand
 	unclassed []demand
 }
 
-// noRoute and noClass: no index.
+// No index. anyRoute: the path is ambiguous, and every route may be meant.
 const (
-	noRoute = -1
-	noClass = -1
+	noRoute  = -1
+	noClass  = -1
+	anyRoute = -2
 )
 
 // NewPolicy compiles and checks a configuration.
@@ -135,20 +135,39 @@ type demand struct {
 	mode            Mode
 }
 
-// combine adds to one class's demands those of no route, of each route, and of
-// all path routes together.
+// combine adds to one class's demands those of no route and of each route.
 func (p *Policy) combine(base demand) []demand {
 	row := []demand{base.inMode(p.mode)}
-	union := base
 	for i := range p.routes {
 		both := base
 		both.join(&p.routes[i])
 		row = append(row, both.inMode(p.mode))
-		if p.routes[i].byPath {
-			union.join(&p.routes[i])
+	}
+	return row
+}
+
+// union is what the routes ask together of a class, for an ambiguous path
+// under strictest: every route that matches by path, since it may be the one
+// that is meant, and those that match whatever the path is. It is watched
+// only where every one of them is. It is put together anew each time: such
+// requests are rare, and none of ours.
+func (p *Policy) union(class int, method, host string) *demand {
+	row := p.unclassed
+	if class != noClass {
+		row = p.demands[class]
+	}
+	all := row[0]
+	for i := range p.routes {
+		r := &p.routes[i]
+		if !r.byPath && !r.matches(method, host, "") {
+			continue
+		}
+		all.add(&r.Demand)
+		if row[1+i].mode == ModeEnforce {
+			all.mode = ModeEnforce
 		}
 	}
-	return append(row, union.inMode(p.mode))
+	return &all
 }
 
 // join adds a route's demands. It never loosens what is there.

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,9 +108,34 @@ func TestCombineStrictestWins(t *testing.T) {
 		absoluteTimeout: 12 * time.Hour, maxAuthAge: time.Minute, acr: [][]string{{"aal1", "aal2"}, {"aal2"}},
 		scopes: []string{"api", "pay"}, onFeedStale: StaleDeny, mode: ModeEnforce,
 	}
-	want := []demand{class, strict, class, strict} // no route, strict, loose (loosens nothing), all path routes
+	want := []demand{class, strict, class} // no route, strict, loose (loosens nothing)
 	if diff := cmp.Diff(want, p.demands[0], opt); diff != "" {
 		t.Errorf("demands (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(&strict, p.union(0, "PUT", "api.example"), opt); diff != "" {
+		t.Errorf("every path route's demands (-want +got):\n%s", diff)
+	}
+}
+
+// TestUnionEscapesNothing: an ambiguous path takes no route's demands away,
+// neither by a route that only watches nor by one that looks at no path.
+func TestUnionEscapesNothing(t *testing.T) {
+	p := mustPolicy(t, Config{Strictest: true, Routes: []Route{
+		{Name: "pay", Match: []RouteMatch{{Paths: []string{"/transfer/*"}}}, Demand: Demand{MaxAuthAge: time.Minute}},
+		{Name: "beta", Match: []RouteMatch{{Paths: []string{"/beta/*"}}}, Mode: ModeMonitor},
+		{Name: "host", Match: []RouteMatch{{Hosts: []string{"vault.example"}}}, Demand: Demand{Binding: proof.MTLS}},
+	}})
+	for host, bindings := range map[string][]proof.Methods{"vault.example": {proof.MTLS}, "api.example": nil} {
+		for _, class := range []int{noClass, 0} {
+			d := p.union(class, "GET", host)
+			if d.mode != ModeEnforce || d.maxAuthAge != time.Minute || !slices.Equal(d.bindings, bindings) {
+				t.Errorf("%s, class %d: %+v", host, class, d)
+			}
+		}
+	}
+	watched := mustPolicy(t, Config{Mode: ModeMonitor, Strictest: true, Routes: []Route{{Name: "a", Match: []RouteMatch{{Paths: []string{"/a"}}}}}})
+	if d := watched.union(0, "GET", "api.example"); d.mode != ModeMonitor {
+		t.Errorf("all watched: mode %d", d.mode)
 	}
 }
 

@@ -108,11 +108,18 @@ func (m *match) holds(method, host, path string) bool {
 // route finds the first route that matches, or noRoute.
 func (p *Policy) route(method, host, path string) int {
 	for i := range p.routes {
-		for j := range p.routes[i].match {
-			if p.routes[i].match[j].holds(method, host, path) {
-				return i
-			}
+		if p.routes[i].matches(method, host, path) {
+			return i
 		}
 	}
 	return noRoute
+}
+
+func (r *route) matches(method, host, path string) bool {
+	for i := range r.match {
+		if r.match[i].holds(method, host, path) {
+			return true
+		}
+	}
+	return false
 }

@@ -35,7 +35,7 @@ func (c *Checker) standing(now, wall time.Time, d *Decision) reason.Reason {
 // withdrawn asks the index for the session's names. A token that is bound to
 // two keys has two names of that kind.
 func (c *Checker) withdrawn(s *token.Session, wall time.Time) cache.Hit {
-	at := began(s, wall)
+	at := began(s)
 	hit := c.Index.Status(&s.Subject, at, wall)
 	if hit == (cache.Hit{}) && s.OtherKey != (cache.Key{}) {
 		var other cache.Subject
@@ -46,17 +46,15 @@ func (c *Checker) withdrawn(s *token.Session, wall time.Time) cache.Hit {
 }
 
 // began is when the session began: its auth_time, which a refresh keeps, else
-// the token's iat. An auth_time that lies ahead of the clock is no proof of a
-// new login, so that it can not pass a cut-off.
-func began(s *token.Session, wall time.Time) time.Time {
-	if s.Auth.IsZero() || s.Auth.After(wall.Add(maxSkew)) {
+// the token's iat. Nobody logs in after the token that says so was issued: an
+// auth_time later than iat is no proof of a new login, and can not pass a
+// cut-off.
+func began(s *token.Session) time.Time {
+	if s.Auth.IsZero() || s.Auth.After(s.Issued) {
 		return s.Issued
 	}
 	return s.Auth
 }
-
-// maxSkew is the largest clock skew that a configuration may allow.
-const maxSkew = 5 * time.Minute
 
 func revokedReason(kind cache.Kinds) reason.Reason {
 	switch kind {

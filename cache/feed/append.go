@@ -40,6 +40,17 @@ func (f *Feed) Append(ctx context.Context, events ...cache.Event) (uint64, time.
 	return p.number, at, nil
 }
 
+// Confirm returns nil when everything applied here so far is durable, and has
+// proved it by a record of its own behind it. It is for a record that this
+// process was not told to be durable: one whose append failed without an
+// answer, and which the follower met all the same. An error wraps ErrNotDurable.
+func (f *Feed) Confirm(ctx context.Context) error {
+	if _, _, err := f.append(ctx, typeTick, nil); err != nil {
+		return fmt.Errorf("confirm the feed: %w: %w", err, ErrNotDurable)
+	}
+	return nil
+}
+
 // append puts one record behind everything applied here.
 func (f *Feed) append(ctx context.Context, kind recordType, payload []byte) (position, time.Time, error) {
 	if n := minRecord + len(payload); n > MaxRecord {

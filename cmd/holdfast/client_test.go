@@ -48,7 +48,7 @@ func startAdmin(t *testing.T, network string, change ...func(*admin.Config)) *ad
 	a.config = admin.Config{
 		Address: "127.0.0.1:0", Version: "v1", Index: index, Evidence: cache.NewEvidence(), Sync: sync,
 		MaxAge: time.Minute, Retention: 720 * time.Hour, Issuers: []admin.Issuer{{Name: idp, MaxLife: time.Hour, ClockSkew: 30 * time.Second}},
-		Append: f.Append, Events: f.Events, Feed: f.Status,
+		Append: f.Append, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
 		Keys: func() []jwks.Status {
 			return []jwks.Status{{Issuer: idp, From: "jwks.json", Usable: true, LastSuccess: time.Unix(1_700_000_000, 0), Keys: []jwks.KeyInfo{{ID: "k\x1b[2J", Alg: "ES256"}}}}
 		},

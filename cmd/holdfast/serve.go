@@ -174,6 +174,12 @@ func (p *process) openCheck() error {
 	if err != nil {
 		return err
 	}
+	for i := range p.config.Classes {
+		if p.config.Classes[i].MaxLifetime == 0 {
+			p.log.Warn("class sets no max_lifetime: a token that lives longer than feed.retention outlives its revocation",
+				"class", p.config.Classes[i].Name, "retention", p.config.Feed.Retention)
+		}
+	}
 	slots := server.NewSlots(p.config.Limits.MaxVerifications)
 	issuers, _ := issuersOf(p.config)
 	tokens, err := token.New(token.Config{
@@ -218,7 +224,7 @@ func (p *process) openAdmin() (err error) {
 		Address: c.Listen.Admin.Address, Version: version,
 		Index: p.index, Evidence: p.evidence, Sync: p.sync,
 		MaxAge: c.Feed.MaxAge, Retention: c.Feed.Retention,
-		Append: p.feed.Append, Events: p.feed.Events,
+		Append: p.feed.Append, Confirm: p.feed.Confirm, WallClock: p.clock.Read, Events: p.feed.Events,
 		Feed: p.feed.Status, Keys: p.keys.Status, RefreshKeys: p.keys.Refresh,
 		Checks: p.readiness, Metrics: p.metrics.Handler(), Logger: p.log,
 		SeenLife: p.tokens.LongestLife,

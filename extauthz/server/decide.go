@@ -64,7 +64,7 @@ func (c *Decider) Overloaded() []byte {
 func (c *Decider) Fault() []byte {
 	return c.answer(nil, func(s *state, _ time.Time) {
 		s.d.Detail = "panic in a check; the log has it"
-		c.checker.Fail(&s.d)
+		c.checker.Refuse(reason.Internal, &s.d)
 	})
 }
 

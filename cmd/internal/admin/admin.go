@@ -79,6 +79,8 @@ type Config struct {
 
 	// Append stores one record; nil means durable and applied here.
 	Append func(ctx context.Context, events ...cache.Event) (number uint64, at time.Time, err error)
+	// Confirm returns nil when all that is applied here is durable.
+	Confirm func(ctx context.Context) error
 	// Events reads one record back; feed.ErrNoRecord where there is none.
 	Events func(ctx context.Context, number uint64) (at time.Time, events []cache.Event, err error)
 	// Reached counts the replicas and those that have applied a record. It
@@ -98,6 +100,11 @@ type Config struct {
 	// Count is told of every revocation that was asked for: a kind or "lift",
 	// and "stored", "refused" or "not_durable". Nil: nobody counts.
 	Count func(kind, result string)
+
+	// WallClock turns a reading of the clock into the time that checks judge
+	// by, which never steps back: not_before and the end of a revocation are
+	// counted from it. Nil: the reading itself.
+	WallClock func(time.Time) time.Time
 
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: time.Now
@@ -174,6 +181,13 @@ func (s *Server) Reload(c Config) error {
 	return nil
 }
 
+func (c *Config) wallClock(now time.Time) time.Time {
+	if c.WallClock == nil {
+		return now
+	}
+	return c.WallClock(now)
+}
+
 // settle checks a configuration and takes the white space off the token, which
 // comes from a file that ends in a newline.
 func (c *Config) settle() error {
@@ -183,8 +197,8 @@ func (c *Config) settle() error {
 		}
 	}
 	switch {
-	case c.Index == nil || c.Sync == nil || c.Evidence == nil || c.Append == nil || c.Events == nil:
-		return errors.New("admin: Index, Sync, Evidence, Append and Events must all be set")
+	case c.Index == nil || c.Sync == nil || c.Evidence == nil || c.Append == nil || c.Confirm == nil || c.Events == nil:
+		return errors.New("admin: Index, Sync, Evidence, Append, Confirm and Events must all be set")
 	case c.MaxAge <= 0 || c.Retention <= 0:
 		return errors.New("admin: feed max_age and retention must be above 0")
 	case c.Token == nil && !c.MutualTLS && !localOnly(c.Address):

@@ -105,7 +105,7 @@ func startOver(t *testing.T, memory *feed.Memory, change ...func(*Config)) *worl
 			}
 			return 0
 		},
-		Append: f.Append, Events: f.Events, Feed: f.Status,
+		Append: f.Append, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
 		Logger: slog.New(slog.NewJSONHandler(w.log, nil)),
 		Count: func(kind, result string) {
 			w.mu.Lock()
@@ -244,8 +244,9 @@ func TestNew(t *testing.T) {
 		return Config{
 			Address: "127.0.0.1:9292", Index: cache.NewIndex(), Sync: &cache.Sync{}, Evidence: cache.NewEvidence(),
 			MaxAge: time.Second, Retention: time.Hour,
-			Append: func(context.Context, ...cache.Event) (uint64, time.Time, error) { return 0, time.Time{}, nil },
-			Events: func(context.Context, uint64) (time.Time, []cache.Event, error) { return time.Time{}, nil, nil },
+			Append:  func(context.Context, ...cache.Event) (uint64, time.Time, error) { return 0, time.Time{}, nil },
+			Confirm: func(context.Context) error { return nil },
+			Events:  func(context.Context, uint64) (time.Time, []cache.Event, error) { return time.Time{}, nil, nil },
 		}
 	}
 	for name, tc := range map[string]struct {

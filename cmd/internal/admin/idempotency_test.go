@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/cache/feed"
 )
 
 func keyed(key, body string) ask {
@@ -213,4 +214,27 @@ func FuzzDecodeOrder(f *testing.F) {
 			t.Fatalf("the feed would refuse it: %v", err)
 		}
 	})
+}
+
+// TestRepeatIsConfirmed: a record that was met in the feed, though its append
+// had failed, is no answer to a repeat until it is known to be durable.
+func TestRepeatIsConfirmed(t *testing.T) {
+	w := start(t)
+	w.memory.Fail(func(op feed.Op, _ uint64) error {
+		if op == feed.OpStored { // stored, and the answer is an error
+			return fmt.Errorf("fsync: input/output error: %w", feed.ErrRefused)
+		}
+		return nil
+	})
+	if got := w.do(t, keyed("k", session("x"))); got.status != 503 {
+		t.Fatalf("first: %d %s", got.status, got.body)
+	}
+	eventually(t, "the record that should not be", func() bool { return w.inForce() == 1 })
+	if got := w.do(t, keyed("k", session("x"))); got.status != 503 {
+		t.Errorf("repeat while nothing is durable: %d %s", got.status, got.body)
+	}
+	w.memory.Fail(nil)
+	if got := w.do(t, keyed("k", session("x"))); got.status != 201 || w.inForce() != 1 {
+		t.Errorf("repeat afterwards: %d %s, %d in force", got.status, got.body, w.inForce())
+	}
 }

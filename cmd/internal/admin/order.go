@@ -194,7 +194,8 @@ func (c *Config) longestLife(issuer string) (life time.Duration) {
 		case one.MaxLife > 0:
 			life = max(life, one.MaxLife)
 		case c.SeenLife != nil:
-			life = max(life, c.SeenLife(one.Name))
+			// One token that lives for ever must not keep every revocation for ever.
+			life = max(life, min(c.SeenLife(one.Name), c.Retention))
 		}
 	}
 	return life

@@ -90,6 +90,12 @@ func (s *Server) take(c *Config, w http.ResponseWriter, r *request, key cache.Ke
 		}
 		defer done()
 		if found {
+			// What was met in the feed may be what an append without an answer
+			// left there.
+			if err := c.Confirm(ctx); err != nil {
+				s.log.Error("revocation not confirmed", "err", err)
+				return got, false, unavailable("not_durable", "the feed can not store it durably now; it must be taken as not done")
+			}
 			got, err = s.again(ctx, c, was, content)
 			return got, firstByte(body) == '[', err
 		}
@@ -99,7 +105,7 @@ func (s *Server) take(c *Config, w http.ResponseWriter, r *request, key cache.Ke
 		c.count("invalid", "refused", 1)
 		return got, false, err
 	}
-	events, err := asked.events(c, r.began, force)
+	events, err := asked.events(c, c.wallClock(r.began), force)
 	if err != nil {
 		c.count("invalid", "refused", 1)
 		return got, false, err
