@@ -229,8 +229,7 @@ func (s *replayShard) next(i int) int {
 
 // insert records a key that lookup did not find alive.
 func (s *replayShard) insert(r *Replay, key [16]byte, hash uint64, end, current uint32) bool {
-	if slot := s.lookup(key, hash); slot != nil { // expired
-		s.forgot = max(s.forgot, slot.until)
+	if slot := s.lookup(key, hash); slot != nil { // expired; the later end covers the one before
 		slot.until = end
 		return true
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -169,6 +170,65 @@ func TestReplayModel(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestReplayStepBack: what made room in a full table is not new again when the
+// clock steps back, wherever the sweep stood.
+func TestReplayStepBack(t *testing.T) {
+	for gone := range uint64(50) {
+		r := replay(t, 50)
+		ends := r0.Add(10 * time.Second)
+		for key := range uint64(50) {
+			until := r0.Add(time.Minute)
+			if key == gone {
+				until = ends
+			}
+			r.Seen(replayKeyOf(key), until, r0)
+		}
+		if first, ok := r.Seen(replayKeyOf(50), r0.Add(time.Minute), ends); !first || !ok {
+			t.Fatalf("key %d made no room: first %v, ok %v", gone, first, ok)
+		}
+		if first, _ := r.Seen(replayKeyOf(gone), ends, r0); first {
+			t.Fatalf("key %d is new again", gone)
+		}
+	}
+}
+
+// TestReplayDense runs one small, full table for long: entries that wrap around
+// its end, sweeps while it is full, and the moment at which there is room again.
+func TestReplayDense(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 2))
+	for _, entries := range []int{5, 16, 50} {
+		r, now, model := replay(t, entries), r0, map[uint64]time.Time{}
+		back := time.Duration(0) // how far the clock is set back for one call
+		for step := range 20_000 {
+			if rng.IntN(4) == 0 {
+				now = now.Add(time.Duration(rng.IntN(2000)) * time.Millisecond)
+			}
+			if back = 0; rng.IntN(50) == 0 {
+				back = time.Duration(rng.IntN(20)) * time.Second
+			}
+			key := uint64(rng.IntN(3 * entries))
+			until := now.Add(time.Duration(1+rng.IntN(20)) * time.Second)
+			if rng.IntN(2) == 0 && !model[key].IsZero() {
+				until = model[key] // the same proof again
+			}
+			known, room := model[key].Add(time.Second-1).Truncate(time.Second).After(now.Truncate(time.Second)), liveAtSecond(model, now) < entries
+			first, ok := r.Seen(replayKeyOf(key), until, now.Add(-back))
+			switch {
+			case back > 0:
+				if first && !until.After(model[key]) {
+					t.Fatalf("seed %d, step %d: the clock stepped back, and key %d is new again", seed, step, key)
+				}
+			case known && (first || !ok), !known && until.After(now) && (first != room || ok != room):
+				t.Fatalf("seed %d, step %d: key %d, known %v, room %v: first %v, ok %v", seed, step, key, known, room, first, ok)
+			}
+			if ok {
+				model[key] = maxTime(model[key], until)
+			}
+		}
+	}
 }
 
 // liveAtSecond counts as the window does: by whole seconds.
