@@ -63,6 +63,12 @@ const (
 	DeviceRevoked
 
 	DPoPMissing
+	DPoPInvalid
+	DPoPMismatch
+	DPoPExpired
+	DPoPReplayed
+
+	DPoPNonceRequired
 
 	AuthTooOld
 	ACRInsufficient
@@ -85,6 +91,7 @@ const (
 	CodeInvalidToken      = "invalid_token"                    // RFC 6750, 3.1
 	CodeInsufficientScope = "insufficient_scope"               // RFC 6750, 3.1
 	CodeInvalidDPoPProof  = "invalid_dpop_proof"               // RFC 9449, 7.1
+	CodeUseDPoPNonce      = "use_dpop_nonce"                   // RFC 9449, 9
 	CodeStepUp            = "insufficient_user_authentication" // RFC 9470, 3
 	CodeUnavailable       = "unavailable"                      // ours: a 503's body
 	codeNone              = ""                                 // a challenge without error: RFC 6750, 3.1
@@ -139,7 +146,13 @@ var table = [count]row{
 	BindingKeyRevoked:  {"binding_key_revoked", Deny, 401, CodeInvalidToken, "the key it is bound to is withdrawn"},
 	DeviceRevoked:      {"device_revoked", Deny, 401, CodeInvalidToken, "its device is withdrawn"},
 
-	DPoPMissing: {"dpop_missing", Deny, 401, CodeInvalidDPoPProof, "the token is bound to a DPoP key and no proof was sent"},
+	DPoPMissing:  {"dpop_missing", Deny, 401, CodeInvalidDPoPProof, "the token is bound to a DPoP key and no proof was sent"},
+	DPoPInvalid:  {"dpop_invalid", Deny, 401, CodeInvalidDPoPProof, "not one proof of RFC 9449: form, typ, alg, jwk, jti, iat, or its signature"},
+	DPoPMismatch: {"dpop_mismatch", Deny, 401, CodeInvalidDPoPProof, "the proof is for another method, URI or token (htm, htu, ath)"},
+	DPoPExpired:  {"dpop_expired", Deny, 401, CodeInvalidDPoPProof, "the proof's iat is over dpop.max_age ago, or ahead by more than dpop.future_skew"},
+	DPoPReplayed: {"dpop_replayed", Deny, 401, CodeInvalidDPoPProof, "the proof has been used"},
+
+	DPoPNonceRequired: {"dpop_nonce_required", Deny, 401, CodeUseDPoPNonce, "the proof has no nonce of ours, or an old one; a fresh one comes with the answer"},
 
 	AuthTooOld:      {"auth_too_old", Deny, 401, CodeStepUp, "now - auth_time is over max_auth_age, or there is no auth_time"},
 	ACRInsufficient: {"acr_insufficient", Deny, 401, CodeStepUp, "acr is none of those that are asked for"},
@@ -150,7 +163,7 @@ var table = [count]row{
 	KeysUnavailable: {"keys_unavailable", Unable, 503, CodeUnavailable, "the issuer's keys have never been loaded, or are too old"},
 	NotReady:        {"not_ready", Unable, 503, CodeUnavailable, "the revocation feed has not been read to its end yet"},
 	RouteUnknown:    {"route_unknown", Unable, 503, CodeUnavailable, "holdfast_route names a route that is not configured"},
-	Overloaded:      {"overloaded", Unable, 503, CodeUnavailable, "too many checks wait for a signature check"},
+	Overloaded:      {"overloaded", Unable, 503, CodeUnavailable, "too many checks wait for a signature check, or there is no room to remember one more proof"},
 	Internal:        {"internal", Unable, 503, CodeUnavailable, "a fault of ours; the log has it under the decision_id"},
 }
 
