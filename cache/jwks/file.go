@@ -3,11 +3,10 @@ package jwks
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
-	"io"
-	"os"
-	"syscall"
 
+	"github.com/holdfast-authz/holdfast/cache/file"
 	"github.com/holdfast-authz/holdfast/cache/jose"
 )
 
@@ -32,27 +31,14 @@ func (s *source) readFile() (*jose.KeySet, error) {
 	return set, err
 }
 
-// readRegular reads a file of at most maxBody bytes. It neither waits for a
-// pipe's other end nor reads a device.
+// readRegular reads the file, with the kind of what went wrong.
 func readRegular(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, &fault{"file", err}
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, &fault{"file", err}
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &fault{"file", fmt.Errorf("%s is not a regular file", path)}
-	}
-	doc, err := io.ReadAll(io.LimitReader(f, maxBody+1))
+	doc, err := file.Read(path, maxBody)
 	switch {
+	case errors.Is(err, file.ErrTooLarge):
+		return nil, &fault{"size", err}
 	case err != nil:
 		return nil, &fault{"file", err}
-	case len(doc) > maxBody:
-		return nil, &fault{"size", fmt.Errorf("%s has more than %d bytes", path, maxBody)}
 	}
 	return doc, nil
 }

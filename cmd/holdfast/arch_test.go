@@ -36,7 +36,7 @@ var home = map[string][]string{
 	"github.com/prometheus/client_golang":    {"cmd/internal/observe"},
 	"github.com/envoyproxy/go-control-plane": {"extauthz/extauthztest", "cmd/internal/bench", "envoy"},
 	"github.com/spf13/cobra":                 {"cmd/holdfast"},
-	"go.yaml.in/yaml":                        {"cmd/internal/config", "cmd/holdfast", "envoy"},
+	"go.yaml.in/yaml":                        {"cmd/internal/config", "cmd/holdfast", "envoy", "cache/apikeys"}, // a file that is watched beside the configuration
 }
 
 // mayImport gives, for a package of ours, the packages of ours that it may import.
@@ -55,6 +55,9 @@ func mayImport(from, to string) bool {
 	case isUnder(from, "extauthz"):
 		return isUnder(to, "cache") && (to == "cache" || to == "cache/jose") || isUnder(to, "extauthz")
 	case isUnder(from, "cache"):
+		if to == "cache/file" { // how watched files are read
+			return from == "cache/jwks" || from == "cache/apikeys"
+		}
 		return to == "cache" || to == "cache/jose" && from != "cache" || isUnder(to, "cache/cachetest") && isUnder(from, "cache/cachetest")
 	}
 	return false
