@@ -21,6 +21,10 @@ type Checker struct {
 
 	Certificates *proof.Certificates // may be nil
 	Beginnings   *cache.Beginnings   // may be nil: each token begins its session then
+
+	DPoP   *proof.DPoPChecker // nil: no proof holds
+	Nonces *proof.Nonces      // nil: none are asked for
+	Replay *cache.Replay      // of proofs; required with DPoP
 }
 
 // Decision is the outcome of one check and all that its answer and its record
@@ -37,7 +41,9 @@ type Decision struct {
 	Detail   string        // for the record only, never for the client
 
 	demand *demand // what is asked, as far as route and class are known
-	dpop   bool    // the client's scheme, or the policy's: for the challenge
+	dpop   bool    // the client's scheme: for the challenge
+	proof  proof.Proof
+	nonce  string // fresh, for a client that has to use one
 	policy *Policy
 }
 
@@ -96,13 +102,16 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 	}
 	d.Class = c.Policy.classes[class].Name
 	d.demand = c.Policy.demand(class, route, req)
-	if r = c.bound(req, &cred, d); r != reason.OK {
+	if r = c.bound(req, &cred, wall, d); r != reason.OK {
 		return r
 	}
 	if r = c.standing(now, wall, d); r != reason.OK {
 		return r
 	}
-	return c.fresh(&d.Session, d.demand, wall)
+	if r = c.fresh(&d.Session, d.demand, wall); r != reason.OK {
+		return r
+	}
+	return c.use(&d.proof, wall)
 }
 
 // demand is what a class and a route ask together.
@@ -190,12 +199,19 @@ func samePath(req *Request) bool {
 
 // bound holds the proofs of possession against what the token is bound to and
 // what class and route ask for.
-func (c *Checker) bound(req *Request, cred *credential, d *Decision) reason.Reason {
-	presented := proof.Presented{Certificate: req.Certificate, Known: c.Certificates, DPoPScheme: cred.dpop}
-	if cred.dpop {
-		presented.DPoPProofs = countHeader(req, "dpop")
+func (c *Checker) bound(req *Request, cred *credential, wall time.Time, d *Decision) reason.Reason {
+	presented := proof.Presented{
+		Certificate: req.Certificate, Known: c.Certificates,
+		Token: cred.token, DPoPScheme: cred.dpop,
+		Method: req.Method, Scheme: req.Scheme, Host: req.Host, Path: req.Path,
 	}
-	proven, r := proof.Check(&presented, &d.Session.Confirm)
+	if cred.dpop {
+		presented.DPoP, presented.DPoPs = findHeader(req, "dpop")
+	}
+	proven, r := proof.Check(&presented, &d.Session.Confirm, c.DPoP, c.Nonces, wall, &d.proof)
+	if r == reason.DPoPNonceRequired {
+		d.nonce = c.Nonces.Issue(wall)
+	}
 	if r != reason.OK {
 		return r
 	}
@@ -203,6 +219,27 @@ func (c *Checker) bound(req *Request, cred *credential, d *Decision) reason.Reas
 		if proven&any == 0 {
 			return reason.BindingMissing
 		}
+	}
+	if d.proof.ReplayKey != [16]byte{} {
+		if first, known := c.Replay.Peek(d.proof.ReplayKey, d.proof.Expires, wall); known && !first {
+			return reason.DPoPReplayed
+		}
+	}
+	return reason.OK
+}
+
+// use records a proof, last of all: of any number of checks with one proof
+// exactly one is let through, and one that is refused for another reason uses
+// nothing up. Without room to remember it the proof can not be taken.
+func (c *Checker) use(p *proof.Proof, wall time.Time) reason.Reason {
+	if p.ReplayKey == [16]byte{} {
+		return reason.OK
+	}
+	switch first, ok := c.Replay.Seen(p.ReplayKey, p.Expires, wall); {
+	case !ok:
+		return reason.Overloaded
+	case !first:
+		return reason.DPoPReplayed
 	}
 	return reason.OK
 }

@@ -56,8 +56,17 @@ func newRig(t testing.TB, c extauthz.Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dpop, err := proof.NewDPoP(proof.DPoPConfig{MaxAge: time.Minute, FutureSkew: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replay, err := cache.NewReplay(cache.ReplayConfig{Entries: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := &rig{t: t, issuer: issuer, now: time.Now().Truncate(time.Second), Checker: &extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: cache.NewIndex(), Sync: &cache.Sync{}, Clock: &extauthz.Clock{},
+		DPoP: dpop, Replay: replay,
 		Certificates: proof.NewCertificates(), Beginnings: &cache.Beginnings{},
 	}}
 	r.Sync.Advance(1, r.now)
@@ -247,7 +256,7 @@ func TestCheck(t *testing.T) {
 		{"jkt, DPoP scheme, no proof", plain, reason.DPoPMissing, func(r *rig) *extauthz.Request {
 			return get("/x", "authorization", "DPoP "+r.issuer.Token(r.now, extauthztest.Claims{"cnf": map[string]any{"jkt": jkt}}))
 		}},
-		{"jkt, a proof that nobody checks", plain, reason.BindingUnsupported, func(r *rig) *extauthz.Request {
+		{"jkt, a proof that is none", plain, reason.DPoPInvalid, func(r *rig) *extauthz.Request {
 			return get("/x", "authorization", "DPoP "+r.issuer.Token(r.now, extauthztest.Claims{"cnf": map[string]any{"jkt": jkt}}), "dpop", "e30.e30.AA")
 		}},
 		{"jkt and x5t: both must hold", plain, reason.BindingMissing, func(r *rig) *extauthz.Request {

@@ -58,14 +58,17 @@ func findCredential(req *Request) (credential, reason.Reason) {
 	return c, reason.OK
 }
 
-// countHeader counts the fields of one name, up to two.
-func countHeader(req *Request, name string) (n int) {
+// findHeader gives the value of a header and how many fields have that name,
+// up to two. In map mode Envoy joins fields by a comma: whoever asks for a
+// value that can not hold one has to refuse it.
+func findHeader(req *Request, name string) (value string, n int) {
 	for i := range req.Headers {
-		if strings.EqualFold(req.Headers[i].Name, name) {
-			if n++; n == 2 || strings.IndexByte(req.Headers[i].Value, ',') >= 0 {
-				return 2
-			}
+		if !strings.EqualFold(req.Headers[i].Name, name) {
+			continue
+		}
+		if value, n = req.Headers[i].Value, n+1; n == 2 {
+			return "", 2
 		}
 	}
-	return n
+	return value, n
 }

@@ -17,9 +17,6 @@ const (
 	codeUnauthenticated  = 16
 )
 
-// dpopAlgs lists the proof algorithms in a DPoP challenge (RFC 9449, 7.1).
-const dpopAlgs = "ES256 ES384 EdDSA PS256 RS256"
-
 // retryAfter is what a client waits when nothing could be decided, in seconds.
 const retryAfter = "1"
 
@@ -44,8 +41,11 @@ func (d *Decision) Respond(req *Request, res *Response) {
 	if d.Reason == reason.CredentialMissing {
 		code = reason.CodeInvalidToken // RFC 6750 wants no code in the challenge; the body always has one
 		if d.asksForDPoP() && !d.onlyDPoP() {
-			res.SetHeaders = append(res.SetHeaders, Header{"www-authenticate", `DPoP algs="` + dpopAlgs + `"`})
+			res.SetHeaders = append(res.SetHeaders, Header{"www-authenticate", `DPoP algs="` + proof.DPoPAlgorithms + `"`})
 		}
+	}
+	if d.nonce != "" {
+		res.SetHeaders = append(res.SetHeaders, Header{"dpop-nonce", d.nonce})
 	}
 	res.SetHeaders = append(res.SetHeaders,
 		Header{"cache-control", "no-store"}, Header{"content-type", "application/json"})
@@ -91,7 +91,7 @@ func (d *Decision) challenge() string {
 		params = append(params, `scope="`+strings.Join(d.demand.scopes, " ")+`"`)
 	}
 	if scheme == "DPoP" {
-		params = append(params, `algs="`+dpopAlgs+`"`)
+		params = append(params, `algs="`+proof.DPoPAlgorithms+`"`)
 	}
 	if len(params) == 0 {
 		return scheme
@@ -101,7 +101,11 @@ func (d *Decision) challenge() string {
 
 // schemeDPoP: the challenge is DPoP's where the token or the policy is.
 func (d *Decision) schemeDPoP() bool {
-	return d.dpop || d.Session.Confirm.JKT != "" || d.Reason == reason.DPoPMissing || d.onlyDPoP()
+	switch d.Reason.Code() {
+	case reason.CodeInvalidDPoPProof, reason.CodeUseDPoPNonce:
+		return true
+	}
+	return d.dpop || d.Session.Confirm.JKT != "" || d.onlyDPoP()
 }
 
 // onlyDPoP: the policy takes no other proof.

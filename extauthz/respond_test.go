@@ -48,8 +48,8 @@ func TestEveryReasonsAnswer(t *testing.T) {
 		switch {
 		case r == reason.CredentialMissing:
 			wantChallenge, code = []string{"Bearer"}, "invalid_token"
-		case r == reason.DPoPMissing:
-			wantChallenge = []string{`DPoP error="invalid_dpop_proof", algs="ES256 ES384 EdDSA PS256 RS256"`}
+		case code == reason.CodeInvalidDPoPProof || code == reason.CodeUseDPoPNonce:
+			wantChallenge = []string{`DPoP error="` + code + `", algs="` + proof.DPoPAlgorithms + `"`}
 		case r.Status() == 403:
 			wantChallenge = []string{`Bearer error="insufficient_scope", scope=""`}
 		case r.Status() == 503:
@@ -87,11 +87,11 @@ func TestChallenge(t *testing.T) {
 		"scope": {reason.ScopeInsufficient, demand{scopes: []string{"read", "payments"}},
 			[]string{`Bearer error="insufficient_scope", scope="read payments"`}},
 		"the policy is DPoP": {reason.BindingMissing, demand{bindings: []proof.Methods{proof.DPoP}},
-			[]string{`DPoP error="invalid_token", algs="ES256 ES384 EdDSA PS256 RS256"`}},
+			[]string{`DPoP error="invalid_token", algs="` + proof.DPoPAlgorithms + `"`}},
 		"nothing sent where only DPoP will do": {reason.CredentialMissing, demand{bindings: []proof.Methods{proof.DPoP}},
-			[]string{`DPoP algs="ES256 ES384 EdDSA PS256 RS256"`}},
+			[]string{`DPoP algs="` + proof.DPoPAlgorithms + `"`}},
 		"nothing sent where DPoP may do": {reason.CredentialMissing, demand{bindings: []proof.Methods{proof.DPoP | proof.MTLS}},
-			[]string{"Bearer", `DPoP algs="ES256 ES384 EdDSA PS256 RS256"`}},
+			[]string{"Bearer", `DPoP algs="` + proof.DPoPAlgorithms + `"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, header(answerFor(t, tc.reason, tc.demand), "www-authenticate")); diff != "" {

@@ -1,9 +1,11 @@
 // Package proof checks that the caller is the one its token was issued to.
 // A token names its key in cnf (RFC 7800); the method that proves it stands in
-// a file of its own: mtls.go (RFC 8705).
+// a file of its own: mtls.go (RFC 8705), dpop.go (RFC 9449).
 package proof
 
 import (
+	"time"
+
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
 	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
@@ -13,7 +15,7 @@ type Methods uint8
 
 // The words of the configuration's binding lists.
 const (
-	DPoP   Methods = 1 << iota // RFC 9449: no proof of it is accepted yet
+	DPoP   Methods = 1 << iota // RFC 9449
 	MTLS                       // RFC 8705
 	SPIFFE                     // the peer's SPIFFE ID is the token's sub: not accepted yet
 )
@@ -35,14 +37,20 @@ func ParseMethod(word string) (Methods, bool) {
 type Presented struct {
 	Certificate string // source.certificate: URL-encoded PEM, "" without one
 	Known       *Certificates
-	DPoPScheme  bool // the token came with the DPoP scheme
-	DPoPProofs  int  // DPoP header fields
+
+	Token      string // as it was sent
+	DPoPScheme bool   // the token came with the DPoP scheme
+	DPoP       string // the DPoP header field
+	DPoPs      int    // how many there are
+
+	Method, Scheme, Host, Path string
 }
 
 // Check proves what the token's own confirmation asks for, all of it, and says
 // which methods hold. A bound token without its proof is never taken for a
-// bearer token.
-func Check(p *Presented, c *token.Confirmation) (Methods, reason.Reason) {
+// bearer token. used is the DPoP proof that held, if there is one: the caller
+// has to see that it is new. A nil dpop checks no proofs, so that none holds.
+func Check(p *Presented, c *token.Confirmation, dpop *DPoPChecker, nonces *Nonces, now time.Time, used *Proof) (Methods, reason.Reason) {
 	if c.Unsupported {
 		return 0, reason.BindingUnsupported
 	}
@@ -57,15 +65,26 @@ func Check(p *Presented, c *token.Confirmation) (Methods, reason.Reason) {
 		proven |= MTLS
 	}
 	switch {
-	case c.JKT == "" && p.DPoPScheme:
-		return 0, reason.BindingMismatch // RFC 9449, 7.1: no key to check a proof against
-	case c.JKT == "":
-	case !p.DPoPScheme:
+	case c.JKT == "" && !p.DPoPScheme:
+		return proven, reason.OK
+	case c.JKT != "" && !p.DPoPScheme:
 		return 0, reason.BindingMissing // RFC 9449, 7.2: never as Bearer
-	case p.DPoPProofs == 0:
+	case c.JKT == "" && (c.X5T == "" || p.DPoPs == 0):
+		return 0, reason.BindingMismatch // RFC 9449, 7.1: no key to hold a proof against
+	case p.DPoPs == 0:
 		return 0, reason.DPoPMissing
-	default:
+	case p.DPoPs > 1:
+		return 0, reason.DPoPInvalid
+	case dpop == nil:
 		return 0, reason.BindingUnsupported // a proof that nobody has checked proves nothing
+	}
+	// A token that is bound to a certificate may come with a proof by any key
+	// (Keycloak with both switches on): that key proves nothing more.
+	if r := dpop.Check(p.DPoP, p.Method, p.Scheme, p.Host, p.Path, p.Token, c.JKT, now, nonces, used); r != reason.OK {
+		return 0, r
+	}
+	if c.JKT != "" {
+		proven |= DPoP
 	}
 	return proven, reason.OK
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/holdfast-authz/holdfast/extauthz/extauthztest"
 	"github.com/holdfast-authz/holdfast/extauthz/proof"
@@ -86,15 +87,17 @@ func TestCheck(t *testing.T) {
 		"another certificate":               {proof.Presented{Certificate: other.PEM}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMismatch},
 		"thumbprint with other end bits":    {proof.Presented{Certificate: mine.PEM}, token.Confirmation{Present: true, X5T: mine.X5T[:42] + "_"}, 0, reason.BindingMismatch},
 		"unsupported, certificate matching": {proof.Presented{Certificate: mine.PEM}, token.Confirmation{Present: true, Unsupported: true, X5T: mine.X5T}, 0, reason.BindingUnsupported},
-		"jkt as Bearer":                     {proof.Presented{DPoPProofs: 1}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.BindingMissing},
+		"jkt as Bearer":                     {proof.Presented{DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.BindingMissing},
 		"jkt without a proof":               {proof.Presented{DPoPScheme: true}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.DPoPMissing},
-		"jkt with an unchecked proof":       {proof.Presented{DPoPScheme: true, DPoPProofs: 1}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.BindingUnsupported},
-		"both, certificate wrong":           {proof.Presented{Certificate: other.PEM, DPoPScheme: true, DPoPProofs: 1}, token.Confirmation{Present: true, JKT: mine.X5T, X5T: mine.X5T}, 0, reason.BindingMismatch},
-		"DPoP scheme, no jkt":               {proof.Presented{DPoPScheme: true, DPoPProofs: 1}, token.Confirmation{}, 0, reason.BindingMismatch},
-		"DPoP scheme, x5t alone":            {proof.Presented{Certificate: mine.PEM, DPoPScheme: true, DPoPProofs: 1}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMismatch},
+		"jkt with an unchecked proof":       {proof.Presented{DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.BindingUnsupported},
+		"both, certificate wrong":           {proof.Presented{Certificate: other.PEM, DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T, X5T: mine.X5T}, 0, reason.BindingMismatch},
+		"two DPoP fields":                   {proof.Presented{DPoPScheme: true, DPoPs: 2}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.DPoPInvalid},
+		"DPoP scheme, x5t alone, no proof":  {proof.Presented{Certificate: mine.PEM, DPoPScheme: true}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMismatch},
+		"DPoP scheme, no jkt":               {proof.Presented{DPoPScheme: true, DPoPs: 1}, token.Confirmation{}, 0, reason.BindingMismatch},
+		"DPoP scheme, x5t alone":            {proof.Presented{Certificate: mine.PEM, DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingUnsupported},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if proven, r := proof.Check(&tc.presented, &tc.confirm); proven != tc.proven || r != tc.want {
+			if proven, r := proof.Check(&tc.presented, &tc.confirm, nil, nil, time.Now(), &proof.Proof{}); proven != tc.proven || r != tc.want {
 				t.Errorf("%b %v, want %b %v", proven, r, tc.proven, tc.want)
 			}
 		})

@@ -28,6 +28,7 @@ type world struct {
 	set    *jose.KeySet
 	index  *cache.Index
 	sync   *cache.Sync
+	nonces *proof.Nonces
 	panics bool
 	full   bool
 	envoy  *extauthztest.Envoy
@@ -43,9 +44,9 @@ func (w *world) KeySet(issuer string) (*jose.KeySet, bool) {
 
 func (w *world) Wanted(string) {}
 
-func newWorld(t *testing.T, unix bool) *world {
+func newWorld(t *testing.T, unix bool, nonces *proof.Nonces) *world {
 	t.Helper()
-	w := &world{issuer: extauthztest.NewIssuer(t, idp, "ES256", "RS256"), index: cache.NewIndex(), sync: &cache.Sync{}, now: time.Now()}
+	w := &world{nonces: nonces, issuer: extauthztest.NewIssuer(t, idp, "ES256", "RS256"), index: cache.NewIndex(), sync: &cache.Sync{}, now: time.Now()}
 	var err error
 	if w.set, err = jose.ParseKeySet(w.issuer.JWKS()); err != nil {
 		t.Fatal(err)
@@ -79,7 +80,15 @@ func newWorld(t *testing.T, unix bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	decider := server.NewDecider(&extauthz.Checker{Policy: policy, Tokens: tokens, Index: w.index, Sync: w.sync, Clock: &extauthz.Clock{}, Certificates: proof.NewCertificates()}, nil)
+	dpop, err := proof.NewDPoP(proof.DPoPConfig{MaxAge: time.Minute, FutureSkew: 5 * time.Second, NonceRequired: w.nonces != nil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replay, err := cache.NewReplay(cache.ReplayConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	decider := server.NewDecider(&extauthz.Checker{DPoP: dpop, Nonces: w.nonces, Replay: replay, Policy: policy, Tokens: tokens, Index: w.index, Sync: w.sync, Clock: &extauthz.Clock{}, Certificates: proof.NewCertificates()}, nil)
 	srv, err := server.New(server.Config{
 		Check: decider.Check, Overloaded: decider.Overloaded,
 		OnPanic: func(any, []byte) []byte { return decider.Fault() },
@@ -176,6 +185,14 @@ func TestEveryReason(t *testing.T) {
 	stale := func(path string) func(*world) extauthztest.Request {
 		return func(w *world) extauthztest.Request { w.sync.Break("a gap"); return at(path, nil)(w) }
 	}
+	const url, dpopError = "https://api.example/x", `DPoP error="invalid_dpop_proof", algs="` + proof.DPoPAlgorithms + `"`
+	prover := extauthztest.NewProver(t, "ES256")
+	proven := func(make func(p *extauthztest.Prover, tok string, now time.Time) string) func(*world) extauthztest.Request {
+		return func(w *world) extauthztest.Request {
+			tok := w.issuer.Token(w.now, extauthztest.DPoPBound(prover.JKT))
+			return request("/x", "DPoP "+tok, [2]string{"dpop", make(prover, tok, w.now)})
+		}
+	}
 	const stepUp = `Bearer error="insufficient_user_authentication", max_age=300, acr_values="aal2 aal3"`
 
 	cases := map[reason.Reason]struct {
@@ -236,7 +253,23 @@ func TestEveryReason(t *testing.T) {
 
 		reason.DPoPMissing: {func(w *world) extauthztest.Request {
 			return request("/x", "DPoP "+w.issuer.Token(w.now, C{"cnf": map[string]any{"jkt": mine.X5T}}))
-		}, `DPoP error="invalid_dpop_proof", algs="ES256 ES384 EdDSA PS256 RS256"`},
+		}, dpopError},
+		reason.DPoPInvalid: {proven(func(p *extauthztest.Prover, tok string, now time.Time) string {
+			return extauthztest.Forge(p.Proof("GET", url, tok, now))
+		}), dpopError},
+		reason.DPoPMismatch: {proven(func(p *extauthztest.Prover, tok string, now time.Time) string { return p.Proof("POST", url, tok, now) }), dpopError},
+		reason.DPoPExpired: {proven(func(p *extauthztest.Prover, tok string, now time.Time) string {
+			return p.Proof("GET", url, tok, now.Add(-2*time.Minute))
+		}), dpopError},
+		reason.DPoPReplayed: {func(w *world) extauthztest.Request {
+			req := proven(func(p *extauthztest.Prover, tok string, now time.Time) string { return p.Proof("GET", url, tok, now) })(w)
+			if a := w.ask(t, req); a.Reason() != "ok" {
+				t.Errorf("first use: %v", a)
+			}
+			return req
+		}, dpopError},
+		reason.DPoPNonceRequired: {proven(func(p *extauthztest.Prover, tok string, now time.Time) string { return p.Proof("GET", url, tok, now) }),
+			`DPoP error="use_dpop_nonce", algs="` + proof.DPoPAlgorithms + `"`},
 
 		reason.AuthTooOld: {func(w *world) extauthztest.Request {
 			return at("/transfer/1", C{"auth_time": ago(w, 6*time.Minute)})(w)
@@ -263,10 +296,19 @@ func TestEveryReason(t *testing.T) {
 				name = r.String() + "/map"
 			}
 			t.Run(name, func(t *testing.T) {
-				w := newWorld(t, mapMode)
+				var nonces *proof.Nonces
+				if r == reason.DPoPNonceRequired {
+					nonces = &proof.Nonces{}
+					nonces.SetKeys(proof.NonceKey{Key: [32]byte{1}, Start: time.Now().Add(-time.Hour)}, proof.NonceKey{})
+				}
+				w := newWorld(t, mapMode, nonces)
 				req := tc.req(w)
 				req.MapMode = mapMode
-				check(t, w.ask(t, req), r, tc.challenge)
+				a := w.ask(t, req)
+				check(t, a, r, tc.challenge)
+				if nonce := a.Header("dpop-nonce"); (r == reason.DPoPNonceRequired) != (nonce != "" && nonces.Accept(nonce, time.Now())) {
+					t.Errorf("DPoP-Nonce is %q", nonce)
+				}
 			})
 		}
 	}
@@ -328,7 +370,7 @@ func check(t *testing.T, a *extauthztest.Answer, want reason.Reason, challenge s
 
 // TestStaleAsDenial: 503 as a denial, which a proxy that fails open keeps.
 func TestStaleAsDenial(t *testing.T) {
-	w := newWorld(t, false)
+	w := newWorld(t, false, nil)
 	w.sync.Break("a gap")
 	a := w.ask(t, request("/closed", "Bearer "+w.issuer.Token(w.now)))
 	if a.Verdict != extauthztest.VerdictDenied || a.Status != 503 || a.Code != 14 || a.Reason() != "feed_stale" || a.Decision() != "deny" {
@@ -338,7 +380,7 @@ func TestStaleAsDenial(t *testing.T) {
 
 // TestUpstreamHeaders: what reaches the upstream of an allowed request.
 func TestUpstreamHeaders(t *testing.T) {
-	w := newWorld(t, false)
+	w := newWorld(t, false, nil)
 	a := w.ask(t, request("/x", "Bearer "+w.issuer.Token(w.now, extauthztest.Claims{"sub": "ali\r\nce, é"}),
 		[2]string{"x-holdfast-subject", "root"}, [2]string{"x_holdfast_subject", "root"}, [2]string{"x-holdfast-role", "admin"}))
 	want := map[string]string{"x-holdfast-subject": "ali%0D%0Ace%2C%20%C3%A9", "x-holdfast-session": extauthztest.Session, "x-holdfast-class": "people"}
