@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,6 +70,8 @@ type process struct {
 
 	keys      *jwks.Store
 	good, bad *memo.Memo
+	replay    *cache.Replay
+	nonces    proof.Nonces
 	tokens    *token.Verifier
 	feed      *feed.Feed
 	broker    *feed.Embedded
@@ -191,9 +194,20 @@ func (p *process) openCheck() error {
 		return err
 	}
 	p.tokens = tokens
+	dpop, err := proof.NewDPoP(proof.DPoPConfig{
+		MaxAge: p.config.DPoP.MaxAge, FutureSkew: p.config.DPoP.FutureSkew, Origins: p.config.DPoP.Origins,
+		NonceRequired: p.config.DPoP.Nonce == "required", Acquire: slots.Acquire, Release: slots.Release,
+	})
+	if err != nil {
+		return fmt.Errorf("dpop: %w", err)
+	}
+	if p.replay, err = cache.NewReplay(cache.ReplayConfig{}); err != nil {
+		return fmt.Errorf("dpop.replay: %w", err)
+	}
 	decider := server.NewDecider(&extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: p.index, Sync: p.sync, Clock: p.clock,
 		Certificates: proof.NewCertificates(), Beginnings: &cache.Beginnings{},
+		DPoP: dpop, Nonces: &p.nonces, Replay: p.replay,
 	}, p.observe)
 	tls, err := checkTLS(p.config.Listen.Check.TLS)
 	if err != nil {
@@ -300,6 +314,7 @@ func (p *process) run(ctx context.Context) error {
 	below.Go(func() error { return p.sweep(base) })
 	below.Go(func() error { return p.announce(base) })
 	below.Go(func() error { return p.hangups(base) })
+	below.Go(func() error { return p.rotateNonces(base) })
 
 	front, frontCtx := errgroup.WithContext(ctx)
 	front.Go(func() error { return p.check.Serve(checkListener) })
@@ -360,6 +375,27 @@ func (p *process) hangups(ctx context.Context) error {
 		case <-hangup:
 			p.decisions.Reopen()
 			p.log.Info("decision log opened anew; the configuration stays as it is until a restart")
+		}
+	}
+}
+
+// nonceKeyLife is how long a key gives out DPoP nonces.
+const nonceKeyLife = time.Hour
+
+// rotateNonces makes the keys of the nonces: this replica's own. A client with
+// a nonce of an earlier process is given a new one, and tries again.
+func (p *process) rotateNonces(ctx context.Context) error {
+	ticker := time.NewTicker(nonceKeyLife)
+	defer ticker.Stop()
+	var current, previous proof.NonceKey
+	for now := time.Now(); ; {
+		previous, current = current, proof.NonceKey{Start: now}
+		_, _ = rand.Read(current.Key[:]) // never fails: crypto/rand, Go 1.24
+		p.nonces.SetKeys(current, previous)
+		select {
+		case <-ctx.Done():
+			return nil
+		case now = <-ticker.C:
 		}
 	}
 }

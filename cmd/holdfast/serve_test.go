@@ -188,3 +188,44 @@ func TestNothingSecretInTheLogs(t *testing.T) {
 		}
 	}
 }
+
+// TestDPoP walks a token that is bound to a key through the real process: the
+// thief without the key, the proof used twice, and the nonces.
+func TestDPoP(t *testing.T) {
+	issuer := extauthztest.NewIssuer(t, idp)
+	for _, nonces := range []bool{false, true} {
+		text := basicConfig
+		if nonces {
+			text += "dpop: {nonce: required}\n"
+		}
+		c := startReady(t, writeConfig(t, issuer, text))
+		alice, mallory := extauthztest.NewProver(t, "ES256"), extauthztest.NewProver(t, "ES256")
+		tok := issuer.Token(time.Now(), extauthztest.DPoPBound(alice.JKT))
+		ask := func(proof string) *extauthztest.Answer {
+			return c.askFor(extauthztest.Request{Path: "/x", Headers: [][2]string{{"authorization", "DPoP " + tok}, {"dpop", proof}}})
+		}
+		more := extauthztest.Claims{}
+		prove := func(p *extauthztest.Prover) string {
+			return p.Proof("GET", "https://api.example/x", tok, time.Now(), more)
+		}
+		if nonces {
+			a := ask(prove(alice))
+			if a.Reason() != "dpop_nonce_required" || a.Header("dpop-nonce") == "" {
+				t.Fatalf("without a nonce: %v", a)
+			}
+			more["nonce"] = a.Header("dpop-nonce")
+		}
+		proof := prove(alice)
+		for _, step := range []struct{ proof, want string }{
+			{proof, "ok"}, {proof, "dpop_replayed"}, {prove(alice), "ok"}, {prove(mallory), "binding_mismatch"},
+		} {
+			if a := ask(step.proof); a.Reason() != step.want {
+				t.Errorf("nonces %v: %v, want %s", nonces, a, step.want)
+			}
+		}
+		if a := c.ask(tok); a.Reason() != "binding_missing" {
+			t.Errorf("as Bearer: %v", a)
+		}
+		c.kill()
+	}
+}

@@ -47,6 +47,8 @@ type Config struct {
 	Routes []Route `yaml:"routes" jsonschema:"maxItems=1000"`
 	// A path that two readers could understand differently: reject it, or (strictest) demand what all routes with paths demand together.
 	AmbiguousPaths string `yaml:"ambiguous_paths" jsonschema:"enum=reject,enum=strictest"`
+	// Which DPoP proofs hold (RFC 9449).
+	DPoP DPoP `yaml:"dpop"`
 	// Where the client certificate of a request is found.
 	MTLS MTLS `yaml:"mtls"`
 	// How the server stops.
@@ -134,6 +136,20 @@ type AdminTLS struct {
 type LaterListener struct {
 	// Only "" (off).
 	Address string `yaml:"address" jsonschema:"maxLength=0"`
+}
+
+// DPoP says which proofs of possession hold.
+type DPoP struct {
+	// How long ago a proof may have been made.
+	MaxAge time.Duration `yaml:"max_age"`
+	// How far a client's clock may be ahead.
+	FutureSkew time.Duration `yaml:"future_skew"`
+	// shared: a proof is used once, exactly, at this replica.
+	Replay string `yaml:"replay" jsonschema:"enum=shared" later:"strict"`
+	// required: every proof carries a nonce that holdfast has given out; its time then stands for iat.
+	Nonce string `yaml:"nonce" jsonschema:"enum=off,enum=required"`
+	// Public origins that htu may name. Left out: scheme and authority of the request.
+	Origins []string `yaml:"origins"`
 }
 
 // MTLS says where client certificates come from.

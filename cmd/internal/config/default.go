@@ -14,6 +14,7 @@ func (c *Config) SetDefaults() {
 	c.Listen.Admin.Address = "127.0.0.1:9292"
 	c.Credentials = []Credential{{Header: "authorization"}}
 	c.AmbiguousPaths = "reject"
+	c.DPoP = DPoP{MaxAge: time.Minute, FutureSkew: 5 * time.Second, Replay: "shared", Nonce: "off"}
 	c.MTLS.Source = "connection"
 	c.Drain.Timeout = 20 * time.Second
 	c.Cache.Tokens = Memo{TTL: 5 * time.Minute, MaxMB: 64}

@@ -105,6 +105,7 @@ func TestDefaults(t *testing.T) {
 		Credentials:    []Credential{{Header: "authorization"}},
 		Classes:        []Class{{Name: "all", OnFeedStale: "error"}},
 		AmbiguousPaths: "reject",
+		DPoP:           DPoP{MaxAge: time.Minute, FutureSkew: 5 * time.Second, Replay: "shared", Nonce: "off"},
 		MTLS:           MTLS{Source: "connection"},
 		Drain:          Drain{Timeout: 20 * time.Second},
 		Feed: Feed{

@@ -4,7 +4,7 @@ package config
 // that it does not have stand in the later tags of their fields.
 
 func (*Config) NotYet() []string {
-	return []string{"api_keys", "dpop", "receivers", "cookies", "signals"}
+	return []string{"api_keys", "receivers", "cookies", "signals"}
 }
 func (*LaterListener) NotYet() []string { return []string{"tls"} }
 func (*Issuer) NotYet() []string        { return []string{"status_lists", "introspection", "trust_domain"} }

@@ -16,6 +16,7 @@ func (c *Config) validate() {
 	c.checkCredentials()
 	c.checkClasses()
 	c.checkRoutes()
+	c.checkDPoP()
 	c.checkFeed()
 	c.checkCaches()
 	c.checkHeaders()
