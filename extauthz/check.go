@@ -201,10 +201,10 @@ func samePath(req *Request) bool {
 // what class and route ask for.
 func (c *Checker) bound(req *Request, cred *credential, wall time.Time, d *Decision) reason.Reason {
 	presented := proof.Presented{
-		Certificate: req.Certificate, Known: c.Certificates,
 		Token: cred.token, DPoPScheme: cred.dpop,
 		Method: req.Method, Scheme: req.Scheme, Host: req.Host, Path: req.Path,
 	}
+	presented.Peer, presented.PeerOK = c.peer(req)
 	if cred.dpop {
 		presented.DPoP, presented.DPoPs = findHeader(req, "dpop")
 	}
@@ -216,8 +216,16 @@ func (c *Checker) bound(req *Request, cred *credential, wall time.Time, d *Decis
 		return r
 	}
 	for _, any := range d.demand.bindings {
-		if proven&any == 0 {
+		switch {
+		case proven&any != 0:
+		case any&proof.SPIFFE == 0:
 			return reason.BindingMissing
+		case !presented.PeerOK:
+			return reason.BindingMismatch
+		default:
+			if r := c.Certificates.MatchSPIFFE(&presented.Peer, d.Session.Sub); r != reason.OK {
+				return r
+			}
 		}
 	}
 	if d.proof.ReplayKey != [16]byte{} {
@@ -226,6 +234,20 @@ func (c *Checker) bound(req *Request, cred *credential, wall time.Time, d *Decis
 		}
 	}
 	return reason.OK
+}
+
+// peer is what the proxy says of the client's certificate: in the connection's
+// attributes or, where the policy says so, in the last XFCC field.
+func (c *Checker) peer(req *Request) (proof.PeerCertificate, bool) {
+	if !c.Policy.xfcc {
+		return c.Certificates.Peer(req.Certificate)
+	}
+	for i := len(req.Headers) - 1; i >= 0; i-- {
+		if strings.EqualFold(req.Headers[i].Name, "x-forwarded-client-cert") {
+			return c.Certificates.XFCC(req.Headers[i].Value)
+		}
+	}
+	return proof.PeerCertificate{}, true
 }
 
 // use records a proof, last of all: of any number of checks with one proof

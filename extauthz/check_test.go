@@ -131,6 +131,9 @@ func TestCheck(t *testing.T) {
 	class := func(d extauthz.Demand) extauthz.Config {
 		return extauthz.Config{Classes: []extauthz.Class{{Name: "any", Demand: d}}}
 	}
+	xfcc := func(m proof.Methods) extauthz.Config {
+		return extauthz.Config{XFCC: true, Classes: []extauthz.Class{{Name: "any", Demand: extauthz.Demand{Binding: m}}}}
+	}
 	routes := extauthz.Config{Routes: []extauthz.Route{
 		{Name: "health", Match: []extauthz.RouteMatch{{Paths: []string{"/healthz"}}}, Anonymous: true},
 		{Name: "pay", Match: []extauthz.RouteMatch{{Paths: []string{"/transfer/*"}}}, Demand: extauthz.Demand{MaxAuthAge: 5 * time.Minute}},
@@ -247,11 +250,45 @@ func TestCheck(t *testing.T) {
 		{"bound token, two certificates", plain, reason.BindingMismatch, func(r *rig) *extauthz.Request {
 			return with(mine.PEM+other.PEM, bearer(r.issuer.Token(r.now, bound)))
 		}},
-		{"XFCC is never read", plain, reason.BindingMissing, func(r *rig) *extauthz.Request {
+		{"XFCC is not read unless it is said", plain, reason.BindingMissing, func(r *rig) *extauthz.Request {
 			req := bearer(r.issuer.Token(r.now, bound))
 			req.Headers = append(req.Headers, extauthz.Header{Name: "x-forwarded-client-cert", Value: "Cert=\"" + mine.PEM + "\""})
 			return req
 		}},
+		{"xfcc: the last element's certificate", xfcc(0), reason.OK, func(r *rig) *extauthz.Request {
+			req := bearer(r.issuer.Token(r.now, bound))
+			req.Headers = append(req.Headers, extauthz.Header{Name: "x-forwarded-client-cert", Value: `Cert="` + other.PEM + `",Cert="` + mine.PEM + `"`})
+			return req
+		}},
+		{"xfcc: an earlier element is the client's", xfcc(0), reason.BindingMismatch, func(r *rig) *extauthz.Request {
+			req := bearer(r.issuer.Token(r.now, bound))
+			req.Headers = append(req.Headers, extauthz.Header{Name: "x-forwarded-client-cert", Value: `Cert="` + mine.PEM + `",Cert="` + other.PEM + `"`})
+			return req
+		}},
+		{"xfcc: an earlier field is the client's", xfcc(0), reason.BindingMismatch, func(r *rig) *extauthz.Request {
+			req := bearer(r.issuer.Token(r.now, bound))
+			for _, cert := range []string{mine.PEM, other.PEM} {
+				req.Headers = append(req.Headers, extauthz.Header{Name: "x-forwarded-client-cert", Value: `Cert="` + cert + `"`})
+			}
+			return req
+		}},
+		{"xfcc: the connection does not count", xfcc(0), reason.BindingMissing, func(r *rig) *extauthz.Request { return with(mine.PEM, bearer(r.issuer.Token(r.now, bound))) }},
+		{"xfcc: an open quote", xfcc(0), reason.BindingMismatch, func(r *rig) *extauthz.Request {
+			req := bearer(r.issuer.Token(r.now, bound))
+			req.Headers = append(req.Headers, extauthz.Header{Name: "x-forwarded-client-cert", Value: `Cert="` + mine.PEM})
+			return req
+		}},
+		{"spiffe: the peer is the subject", class(extauthz.Demand{Binding: proof.SPIFFE}), reason.OK, func(r *rig) *extauthz.Request {
+			return with(mine.PEM, bearer(r.issuer.Token(r.now, extauthztest.Claims{"sub": "spiffe://cluster.local/ns/prod/sa/alice"})))
+		}},
+		{"spiffe: the peer is somebody else", class(extauthz.Demand{Binding: proof.SPIFFE}), reason.BindingMismatch, func(r *rig) *extauthz.Request {
+			return with(other.PEM, bearer(r.issuer.Token(r.now, extauthztest.Claims{"sub": "spiffe://cluster.local/ns/prod/sa/alice"})))
+		}},
+		{"spiffe: no certificate", class(extauthz.Demand{Binding: proof.SPIFFE}), reason.BindingMissing, claims(extauthztest.Claims{"sub": "spiffe://cluster.local/ns/prod/sa/alice"})},
+		{"spiffe: garbage for a certificate", class(extauthz.Demand{Binding: proof.SPIFFE}), reason.BindingMismatch, func(r *rig) *extauthz.Request {
+			return with("x", bearer(r.issuer.Token(r.now, extauthztest.Claims{"sub": "spiffe://cluster.local/ns/prod/sa/alice"})))
+		}},
+		{"spiffe or mtls, bound by mtls", class(extauthz.Demand{Binding: proof.SPIFFE | proof.MTLS}), reason.OK, func(r *rig) *extauthz.Request { return with(mine.PEM, bearer(r.issuer.Token(r.now, bound))) }},
 		{"jkt as Bearer", plain, reason.BindingMissing, claims(extauthztest.Claims{"cnf": map[string]any{"jkt": jkt}})},
 		{"jkt, DPoP scheme, no proof", plain, reason.DPoPMissing, func(r *rig) *extauthz.Request {
 			return get("/x", "authorization", "DPoP "+r.issuer.Token(r.now, extauthztest.Claims{"cnf": map[string]any{"jkt": jkt}}))

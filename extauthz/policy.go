@@ -48,6 +48,11 @@ type Config struct {
 	Strictest  bool          // ambiguous paths: the union of what all path routes demand, instead of refusal
 	FeedMaxAge time.Duration // older than this the feed is stale
 	Headers    HeaderNames
+
+	// XFCC takes the client certificate from the last element of
+	// x-forwarded-client-cert, and not from the connection: only where the
+	// proxy itself writes that element.
+	XFCC bool
 }
 
 // HeaderNames are the request headers that carry the session to the upstream;
@@ -66,6 +71,7 @@ type Policy struct {
 	strictest  bool
 	feedMaxAge time.Duration
 	headers    HeaderNames
+	xfcc       bool
 
 	// demands holds what each pair asks: [class][1+route], where 0 is no
 	// route. unclassed is the same for a session whose class is not known yet.
@@ -93,7 +99,7 @@ func NewPolicy(c Config) (*Policy, error) {
 	}
 	p := &Policy{
 		mode: c.Mode, classes: c.Classes, strictest: c.Strictest,
-		feedMaxAge: c.FeedMaxAge, headers: c.Headers, byName: make(map[string]int),
+		feedMaxAge: c.FeedMaxAge, headers: c.Headers, xfcc: c.XFCC, byName: make(map[string]int),
 	}
 	if p.mode == ModeInherit {
 		p.mode = ModeEnforce

@@ -18,6 +18,7 @@ func policyOf(c *config.Config) (*extauthz.Policy, error) {
 		Mode:       modeOf(c.Mode),
 		Strictest:  c.AmbiguousPaths == "strictest",
 		FeedMaxAge: c.Feed.MaxAge,
+		XFCC:       c.MTLS.Source == "xfcc",
 		Headers: extauthz.HeaderNames{
 			Subject: strings.ToLower(c.Headers.Subject),
 			Session: strings.ToLower(c.Headers.Session),

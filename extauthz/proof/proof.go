@@ -1,9 +1,10 @@
 // Package proof checks that the caller is the one its token was issued to.
 // A token names its key in cnf (RFC 7800); the method that proves it stands in
-// a file of its own: mtls.go (RFC 8705), dpop.go (RFC 9449).
+// a file of its own: mtls.go (RFC 8705), dpop.go (RFC 9449), spiffe.go.
 package proof
 
 import (
+	"crypto/subtle"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
@@ -17,7 +18,7 @@ type Methods uint8
 const (
 	DPoP   Methods = 1 << iota // RFC 9449
 	MTLS                       // RFC 8705
-	SPIFFE                     // the peer's SPIFFE ID is the token's sub: not accepted yet
+	SPIFFE                     // the peer's SPIFFE ID is the token's sub: MatchSPIFFE
 )
 
 // ParseMethod reads the configuration's word.
@@ -35,8 +36,8 @@ func ParseMethod(word string) (Methods, bool) {
 
 // Presented is what the request brings to prove possession with.
 type Presented struct {
-	Certificate string // source.certificate: URL-encoded PEM, "" without one
-	Known       *Certificates
+	Peer   PeerCertificate
+	PeerOK bool // false: what the proxy says of the certificate is no certificate
 
 	Token      string // as it was sent
 	DPoPScheme bool   // the token came with the DPoP scheme
@@ -56,10 +57,10 @@ func Check(p *Presented, c *token.Confirmation, dpop *DPoPChecker, nonces *Nonce
 	}
 	var proven Methods
 	if c.X5T != "" {
-		if p.Certificate == "" {
+		if p.PeerOK && !p.Peer.Present {
 			return 0, reason.BindingMissing
 		}
-		if !p.matchCertificate(c.X5T) {
+		if !p.PeerOK || subtle.ConstantTimeCompare([]byte(p.Peer.X5T), []byte(c.X5T)) != 1 {
 			return 0, reason.BindingMismatch
 		}
 		proven |= MTLS

@@ -74,27 +74,35 @@ func TestCertificates(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	mine, other := extauthztest.NewCertificate(t, "alice"), extauthztest.NewCertificate(t, "mallory")
+	peer := func(c *extauthztest.Certificate) proof.PeerCertificate {
+		p, ok := proof.NewCertificates().Peer(c.PEM)
+		if !ok {
+			t.Fatal("a certificate that is none")
+		}
+		return p
+	}
 	for name, tc := range map[string]struct {
 		presented proof.Presented
 		confirm   token.Confirmation
 		proven    proof.Methods
 		want      reason.Reason
 	}{
-		"nothing asked, nothing shown":      {proof.Presented{}, token.Confirmation{}, 0, reason.OK},
-		"a certificate that nothing names":  {proof.Presented{Certificate: mine.PEM}, token.Confirmation{}, 0, reason.OK},
-		"the certificate":                   {proof.Presented{Certificate: mine.PEM}, token.Confirmation{Present: true, X5T: mine.X5T}, proof.MTLS, reason.OK},
-		"no certificate":                    {proof.Presented{}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMissing},
-		"another certificate":               {proof.Presented{Certificate: other.PEM}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMismatch},
-		"thumbprint with other end bits":    {proof.Presented{Certificate: mine.PEM}, token.Confirmation{Present: true, X5T: mine.X5T[:42] + "_"}, 0, reason.BindingMismatch},
-		"unsupported, certificate matching": {proof.Presented{Certificate: mine.PEM}, token.Confirmation{Present: true, Unsupported: true, X5T: mine.X5T}, 0, reason.BindingUnsupported},
-		"jkt as Bearer":                     {proof.Presented{DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.BindingMissing},
-		"jkt without a proof":               {proof.Presented{DPoPScheme: true}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.DPoPMissing},
-		"jkt with an unchecked proof":       {proof.Presented{DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.BindingUnsupported},
-		"both, certificate wrong":           {proof.Presented{Certificate: other.PEM, DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T, X5T: mine.X5T}, 0, reason.BindingMismatch},
-		"two DPoP fields":                   {proof.Presented{DPoPScheme: true, DPoPs: 2}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.DPoPInvalid},
-		"DPoP scheme, x5t alone, no proof":  {proof.Presented{Certificate: mine.PEM, DPoPScheme: true}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMismatch},
-		"DPoP scheme, no jkt":               {proof.Presented{DPoPScheme: true, DPoPs: 1}, token.Confirmation{}, 0, reason.BindingMismatch},
-		"DPoP scheme, x5t alone":            {proof.Presented{Certificate: mine.PEM, DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingUnsupported},
+		"nothing asked, nothing shown":      {proof.Presented{PeerOK: true}, token.Confirmation{}, 0, reason.OK},
+		"a certificate that nothing names":  {proof.Presented{Peer: peer(mine), PeerOK: true}, token.Confirmation{}, 0, reason.OK},
+		"the certificate":                   {proof.Presented{Peer: peer(mine), PeerOK: true}, token.Confirmation{Present: true, X5T: mine.X5T}, proof.MTLS, reason.OK},
+		"no certificate":                    {proof.Presented{PeerOK: true}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMissing},
+		"garbage for a certificate":         {proof.Presented{}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMismatch},
+		"another certificate":               {proof.Presented{Peer: peer(other), PeerOK: true}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMismatch},
+		"thumbprint with other end bits":    {proof.Presented{Peer: peer(mine), PeerOK: true}, token.Confirmation{Present: true, X5T: mine.X5T[:42] + "_"}, 0, reason.BindingMismatch},
+		"unsupported, certificate matching": {proof.Presented{Peer: peer(mine), PeerOK: true}, token.Confirmation{Present: true, Unsupported: true, X5T: mine.X5T}, 0, reason.BindingUnsupported},
+		"jkt as Bearer":                     {proof.Presented{PeerOK: true, DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.BindingMissing},
+		"jkt without a proof":               {proof.Presented{PeerOK: true, DPoPScheme: true}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.DPoPMissing},
+		"jkt with an unchecked proof":       {proof.Presented{PeerOK: true, DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.BindingUnsupported},
+		"both, certificate wrong":           {proof.Presented{Peer: peer(other), PeerOK: true, DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, JKT: mine.X5T, X5T: mine.X5T}, 0, reason.BindingMismatch},
+		"two DPoP fields":                   {proof.Presented{PeerOK: true, DPoPScheme: true, DPoPs: 2}, token.Confirmation{Present: true, JKT: mine.X5T}, 0, reason.DPoPInvalid},
+		"DPoP scheme, x5t alone, no proof":  {proof.Presented{Peer: peer(mine), PeerOK: true, DPoPScheme: true}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingMismatch},
+		"DPoP scheme, no jkt":               {proof.Presented{PeerOK: true, DPoPScheme: true, DPoPs: 1}, token.Confirmation{}, 0, reason.BindingMismatch},
+		"DPoP scheme, x5t alone":            {proof.Presented{Peer: peer(mine), PeerOK: true, DPoPScheme: true, DPoPs: 1}, token.Confirmation{Present: true, X5T: mine.X5T}, 0, reason.BindingUnsupported},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if proven, r := proof.Check(&tc.presented, &tc.confirm, nil, nil, time.Now(), &proof.Proof{}); proven != tc.proven || r != tc.want {

@@ -154,8 +154,8 @@ type DPoP struct {
 
 // MTLS says where client certificates come from.
 type MTLS struct {
-	// connection: the peer certificate of the connection, as Envoy sends it (include_peer_certificate).
-	Source string `yaml:"source" jsonschema:"enum=connection" later:"xfcc"`
+	// connection: the peer certificate of the connection, as Envoy sends it (include_peer_certificate). xfcc: the last element of x-forwarded-client-cert; only where the proxy itself writes it.
+	Source string `yaml:"source" jsonschema:"enum=connection,enum=xfcc"`
 }
 
 // Drain is the end of a process.
