@@ -87,7 +87,7 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 			return reason.Anonymous
 		}
 	}
-	cred, r := findCredential(req)
+	cred, r := c.Policy.findCredential(req)
 	d.dpop = cred.dpop
 	if r != reason.OK {
 		return r

@@ -131,6 +131,9 @@ func TestCheck(t *testing.T) {
 	class := func(d extauthz.Demand) extauthz.Config {
 		return extauthz.Config{Classes: []extauthz.Class{{Name: "any", Demand: d}}}
 	}
+	cookies := extauthz.Config{Carriers: []extauthz.Carrier{{Kind: extauthz.CredentialHeader}, {Kind: extauthz.CredentialCookie, Name: "__Host-session"}}}
+	cookies2 := cookies
+	cookies2.Classes = []extauthz.Class{{Name: "browser", Match: extauthz.ClassMatch{Credentials: []extauthz.CredentialKind{extauthz.CredentialCookie}}}}
 	xfcc := func(m proof.Methods) extauthz.Config {
 		return extauthz.Config{XFCC: true, Classes: []extauthz.Class{{Name: "any", Demand: extauthz.Demand{Binding: m}}}}
 	}
@@ -181,6 +184,44 @@ func TestCheck(t *testing.T) {
 		{"a token in the query is none", plain, reason.CredentialMissing, func(r *rig) *extauthz.Request { return get("/x?access_token=" + r.issuer.Token(r.now)) }},
 		{"non-UTF-8 as Envoy writes it", plain, reason.TokenMalformed, func(r *rig) *extauthz.Request {
 			return get("/x", "authorization", "Bearer "+r.issuer.Token(r.now)+"!")
+		}},
+
+		{"cookie", cookies, reason.OK, func(r *rig) *extauthz.Request {
+			return get("/x", "cookie", "theme=dark; __Host-session="+r.issuer.Token(r.now))
+		}},
+		{"cookie, where none is configured", plain, reason.CredentialMissing, func(r *rig) *extauthz.Request {
+			return get("/x", "cookie", "__Host-session="+r.issuer.Token(r.now))
+		}},
+		{"CK02 header and cookie", cookies, reason.CredentialAmbiguous, func(r *rig) *extauthz.Request {
+			tok := r.issuer.Token(r.now)
+			return get("/x", "authorization", "Bearer "+tok, "cookie", "__Host-session="+tok)
+		}},
+		{"a scheme that is not ours beside the cookie", cookies, reason.OK, func(r *rig) *extauthz.Request {
+			return get("/x", "authorization", "Basic YTpi", "cookie", "__Host-session="+r.issuer.Token(r.now))
+		}},
+		{"CK04 a cookie twice in one field", cookies, reason.CredentialAmbiguous, func(r *rig) *extauthz.Request {
+			tok := r.issuer.Token(r.now)
+			return get("/x", "cookie", "__Host-session="+tok+"; __Host-session="+tok)
+		}},
+		{"CK04 a cookie twice in two fields", cookies, reason.CredentialAmbiguous, func(r *rig) *extauthz.Request {
+			tok := r.issuer.Token(r.now)
+			return get("/x", "cookie", "__Host-session="+tok, "cookie", "__Host-session="+tok)
+		}},
+		{"CK05 a cookie's name in another case", cookies, reason.CredentialMissing, func(r *rig) *extauthz.Request {
+			return get("/x", "cookie", "__host-session="+r.issuer.Token(r.now))
+		}},
+		{"CK05 a quoted cookie", cookies, reason.CredentialMissing, func(r *rig) *extauthz.Request {
+			return get("/x", "cookie", `__Host-session="`+r.issuer.Token(r.now)+`"`)
+		}},
+		{"CK07 too many cookies", cookies, reason.RequestMalformed, func(r *rig) *extauthz.Request {
+			return get("/x", "cookie", strings.Repeat("a=b; ", 5000)+"__Host-session="+r.issuer.Token(r.now))
+		}},
+		{"a class for cookies only, a header", cookies2, reason.ClassUnknown, func(r *rig) *extauthz.Request { return bearer(r.issuer.Token(r.now)) }},
+		{"a class for cookies only, a cookie", cookies2, reason.OK, func(r *rig) *extauthz.Request {
+			return get("/x", "cookie", "__Host-session="+r.issuer.Token(r.now))
+		}},
+		{"a token bound to a DPoP key in a cookie", cookies, reason.BindingMissing, func(r *rig) *extauthz.Request {
+			return get("/x", "cookie", "__Host-session="+r.issuer.Token(r.now, extauthztest.DPoPBound(jkt)))
 		}},
 
 		{"no method", plain, reason.RequestMalformed, func(r *rig) *extauthz.Request {

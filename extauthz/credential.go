@@ -16,14 +16,49 @@ type credential struct {
 // CredentialKind is where a credential was carried.
 type CredentialKind uint8
 
-// CredentialHeader is an Authorization header, the only carrier so far.
-const CredentialHeader CredentialKind = 1
+const (
+	CredentialHeader CredentialKind = iota + 1 // Authorization
+	CredentialCookie
+)
 
-// findCredential looks for the one credential of a request. Two of them, even
-// equal ones, are refused: two readers might pick different ones
-// (CVE-2021-32777). Envoy joins repeated Authorization fields with a comma,
-// which no token can contain.
-func findCredential(req *Request) (credential, reason.Reason) {
+// Carrier is one place where a credential may be.
+type Carrier struct {
+	Kind CredentialKind
+	Name string // of the cookie
+}
+
+// findCredential looks for the one credential of a request, in every place
+// where one may be. Two of them, even equal ones, are refused: two readers
+// might pick different ones.
+func (p *Policy) findCredential(req *Request) (found credential, r reason.Reason) {
+	for i := range p.carriers {
+		var one credential
+		switch c := &p.carriers[i]; c.Kind {
+		case CredentialCookie:
+			one, r = fromCookie(req, c.Name)
+		default:
+			one, r = fromAuthorization(req)
+		}
+		switch {
+		case r == reason.CredentialMissing:
+			continue
+		case r != reason.OK:
+			return one, r
+		case found.kind != 0:
+			return credential{}, reason.CredentialAmbiguous
+		}
+		found = one
+	}
+	if found.kind == 0 {
+		return credential{}, reason.CredentialMissing
+	}
+	return found, reason.OK
+}
+
+// fromAuthorization reads the Authorization header. Repeated fields are
+// refused (CVE-2021-32777); Envoy joins them with a comma, which no token can
+// contain.
+func fromAuthorization(req *Request) (credential, reason.Reason) {
 	value, found := "", false
 	for i := range req.Headers {
 		if !strings.EqualFold(req.Headers[i].Name, "authorization") {
@@ -56,6 +91,20 @@ func findCredential(req *Request) (credential, reason.Reason) {
 		return c, reason.TokenMalformed
 	}
 	return c, reason.OK
+}
+
+// fromCookie reads a token out of a cookie, which can have no scheme: a token
+// that is bound to a DPoP key can not come in one.
+func fromCookie(req *Request, name string) (credential, reason.Reason) {
+	switch value, n, ok := cookieValue(req, name); {
+	case n == 1 && ok:
+		return credential{token: value, kind: CredentialCookie}, reason.OK
+	case n > 1:
+		return credential{}, reason.CredentialAmbiguous
+	case n == 0 && !ok:
+		return credential{}, reason.RequestMalformed // more than was looked through
+	}
+	return credential{}, reason.CredentialMissing
 }
 
 // findHeader gives the value of a header and how many fields have that name,

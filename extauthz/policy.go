@@ -42,7 +42,8 @@ type Demand struct {
 
 // Config is everything a policy is compiled from. See contract §2.
 type Config struct {
-	Mode       Mode // ModeInherit = ModeEnforce
+	Mode       Mode      // ModeInherit = ModeEnforce
+	Carriers   []Carrier // where a credential may be; none = the Authorization header
 	Classes    []Class
 	Routes     []Route
 	Strictest  bool          // ambiguous paths: the union of what all path routes demand, instead of refusal
@@ -72,6 +73,7 @@ type Policy struct {
 	feedMaxAge time.Duration
 	headers    HeaderNames
 	xfcc       bool
+	carriers   []Carrier
 
 	// demands holds what each pair asks: [class][1+route], where 0 is no
 	// route. unclassed is the same for a session whose class is not known yet.
@@ -99,10 +101,13 @@ func NewPolicy(c Config) (*Policy, error) {
 	}
 	p := &Policy{
 		mode: c.Mode, classes: c.Classes, strictest: c.Strictest,
-		feedMaxAge: c.FeedMaxAge, headers: c.Headers, xfcc: c.XFCC, byName: make(map[string]int),
+		feedMaxAge: c.FeedMaxAge, headers: c.Headers, xfcc: c.XFCC, carriers: c.Carriers, byName: make(map[string]int),
 	}
 	if p.mode == ModeInherit {
 		p.mode = ModeEnforce
+	}
+	if len(p.carriers) == 0 {
+		p.carriers = []Carrier{{Kind: CredentialHeader}}
 	}
 	for i, r := range c.Routes {
 		compiled, err := compileRoute(r)

@@ -28,6 +28,13 @@ func policyOf(c *config.Config) (*extauthz.Policy, error) {
 	for _, name := range c.Headers.Remove {
 		p.Headers.Remove = append(p.Headers.Remove, strings.ToLower(name))
 	}
+	for _, one := range c.Credentials {
+		carrier := extauthz.Carrier{Kind: extauthz.CredentialHeader}
+		if one.Cookie != "" {
+			carrier = extauthz.Carrier{Kind: extauthz.CredentialCookie, Name: one.Cookie}
+		}
+		p.Carriers = append(p.Carriers, carrier)
+	}
 	for i := range c.Classes {
 		p.Classes = append(p.Classes, classOf(&c.Classes[i]))
 	}
@@ -54,8 +61,12 @@ func classOf(c *config.Class) extauthz.Class {
 	for _, typ := range c.Match.Types {
 		class.Match.Types = append(class.Match.Types, token.MediaType(typ))
 	}
-	if len(c.Match.Credential) > 0 {
-		class.Match.Credentials = []extauthz.CredentialKind{extauthz.CredentialHeader}
+	for _, word := range c.Match.Credential {
+		kind := extauthz.CredentialHeader
+		if word == "cookie" {
+			kind = extauthz.CredentialCookie
+		}
+		class.Match.Credentials = append(class.Match.Credentials, kind)
 	}
 	if len(c.Match.Claims) > 0 {
 		class.Match.Claims = make(map[string][]string, len(c.Match.Claims))

@@ -117,6 +117,11 @@ func (c *Config) checkClassMatch(path string, m *ClassMatch) {
 			c.say(c.element(path+".issuers", i), "%s names the issuer %s, which is not configured%s", path, strict.Quote(issuer), strict.DidYouMean(issuer, names))
 		}
 	}
+	for i, word := range m.Credential {
+		if p := c.element(path+".credential", i); c.file.Clean(p) && c.file.Clean("credentials") && !slices.Contains(c.carriers(), word) {
+			c.say(p, "%s asks for a credential in a %s, and credentials names none", path, word)
+		}
+	}
 	for i, client := range m.Clients {
 		c.nonEmpty(c.element(path+".clients", i), client)
 	}
@@ -165,7 +170,7 @@ func (c *Config) classCovers(earlier, later *ClassMatch) bool {
 		}
 	}
 	same := func(s string) string { return s }
-	return coversBy(earlier.Credential, later.Credential, same, []string{"header"}) &&
+	return coversBy(earlier.Credential, later.Credential, same, c.carriers()) &&
 		coversBy(earlier.Issuers, later.Issuers, same, c.allIssuers()) &&
 		coversBy(earlier.Clients, later.Clients, same, nil) &&
 		coversBy(earlier.Types, later.Types, mediaType, c.allTypes())

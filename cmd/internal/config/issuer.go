@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -84,21 +85,47 @@ func (c *Config) checkCredentials() {
 	if len(c.Credentials) == 0 {
 		c.say("credentials", "credentials is empty: no request could carry one")
 	}
-	first := map[string]int{}
-	for i, credential := range c.Credentials {
-		path := index("credentials", i) + ".header"
-		name := strings.ToLower(credential.Header)
-		if name == "" {
+	first := map[Credential]int{}
+	for i := range c.Credentials {
+		credential, path := &c.Credentials[i], index("credentials", i)
+		credential.Header = strings.ToLower(credential.Header)
+		switch {
+		case !c.file.Clean(path):
+			continue
+		case (credential.Header == "") == (credential.Cookie == ""):
+			c.say(path, "%s must name a header or a cookie, one of the two", path)
+			continue
+		case credential.Header != "" && credential.Header != "authorization":
+			c.say(path+".header", "%s.header is %s: this version of holdfast reads only authorization", path, strict.Quote(credential.Header))
+			continue
+		case credential.Cookie != "" && !isToken(credential.Cookie):
+			c.say(path+".cookie", "%s.cookie is %s: it must be a cookie's name, such as __Host-session", path, strict.Quote(credential.Cookie))
 			continue
 		}
-		if name != "authorization" {
-			c.say(path, "%s is %s: this version of holdfast reads only authorization", path, strict.Quote(credential.Header))
-			continue
+		if j, twice := first[*credential]; twice {
+			c.say(path, "duplicate credential %s: it is %s already", credential.Header+credential.Cookie, index("credentials", j))
 		}
-		if j, twice := first[name]; twice {
-			c.say(path, "duplicate credential %s: it is %s already", name, index("credentials", j))
-		}
-		first[name] = i
-		c.Credentials[i].Header = name
+		first[*credential] = i
 	}
+}
+
+// isToken: RFC 9110, 5.6.2, which RFC 6265bis takes for a cookie's name.
+func isToken(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	})
+}
+
+// carriers are the ways in which a credential may come, in a class's words.
+func (c *Config) carriers() (all []string) {
+	for i := range c.Credentials {
+		word := "header"
+		if c.Credentials[i].Cookie != "" {
+			word = "cookie"
+		}
+		if !slices.Contains(all, word) {
+			all = append(all, word)
+		}
+	}
+	return all
 }

@@ -8,7 +8,7 @@ func (*Config) NotYet() []string {
 }
 func (*LaterListener) NotYet() []string { return []string{"tls"} }
 func (*Issuer) NotYet() []string        { return []string{"status_lists", "introspection", "trust_domain"} }
-func (*Credential) NotYet() []string    { return []string{"cookie", "kind", "certificate"} }
+func (*Credential) NotYet() []string    { return []string{"kind", "certificate"} }
 func (*Class) NotYet() []string         { return []string{"idle_timeout", "login_url"} }
 func (*Route) NotYet() []string         { return []string{"streams"} }
 func (*Require) NotYet() []string       { return []string{"idle_timeout"} }

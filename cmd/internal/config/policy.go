@@ -43,7 +43,9 @@ type ClaimNames struct {
 // Credential is one place where a credential may be.
 type Credential struct {
 	// Name of the header: authorization, with the schemes Bearer and DPoP. This version reads no other.
-	Header string `yaml:"header" jsonschema:"required"`
+	Header string `yaml:"header"`
+	// Name of a cookie that holds a token. One that begins with __Host- can not be set from another host of the site.
+	Cookie string `yaml:"cookie"`
 }
 
 // Class is a kind of session and what is demanded of it.
@@ -75,8 +77,8 @@ type Class struct {
 // ClassMatch says which sessions a class is about. Each member may be one
 // value or a list, of which one must hold.
 type ClassMatch struct {
-	// Where the credential was. This version knows header.
-	Credential OneOf `yaml:"credential" jsonschema:"enum=header" later:"cookie,api_key,certificate"`
+	// Where the credential was: header or cookie.
+	Credential OneOf `yaml:"credential" jsonschema:"enum=header,enum=cookie" later:"api_key,certificate"`
 	// The token's issuer.
 	Issuers OneOf `yaml:"issuers"`
 	// The token's client.
