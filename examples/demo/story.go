@@ -29,6 +29,7 @@ func steps() []step {
 	return []step{
 		{"alice logs in; her token is bound to her certificate; she calls the application", (*story).login},
 		{"mallory has stolen the token", (*story).theft},
+		{"a phone without a certificate: its token is bound to a key by DPoP", (*story).dpop},
 		{"a transfer needs a fresh login with a second factor (RFC 9470)", (*story).stepUp},
 		{"alice's phone is lost: its session is revoked", (*story).revoke},
 		{"a token gets too old for the statements", (*story).tooOld},
@@ -111,6 +112,52 @@ func (s *story) theft(ctx context.Context) error {
 		return err
 	}
 	return s.saw(a, "mallory", own.SID)
+}
+
+func (s *story) dpop(ctx context.Context) error {
+	key, err := issuer.NewProofKey()
+	if err != nil {
+		return err
+	}
+	thief, err := issuer.NewProofKey()
+	if err != nil {
+		return err
+	}
+	app, err := s.world.login(ctx, "/token", url.Values{"user": {"alice"}, "jkt": {key.JKT}})
+	if err != nil {
+		return err
+	}
+	call := func(by *issuer.ProofKey) (request, error) {
+		proof, err := by.Prove(http.MethodGet, "https://"+s.envoy.Listener+"/orders", app.Access)
+		return request{by: s.stranger, path: "/orders", header: map[string]string{"authorization": "DPoP " + app.Access, "dpop": proof}}, err
+	}
+	own, err := call(key)
+	if err != nil {
+		return err
+	}
+	stolen, err := call(thief)
+	if err != nil {
+		return err
+	}
+	for _, try := range []struct {
+		say    string
+		r      request
+		status int
+		reason string
+	}{
+		{"", own, http.StatusOK, "ok"},
+		{"mallory repeats the call, proof and all", own, http.StatusUnauthorized, "dpop_replayed"},
+		{"with the stolen token and a proof by a key of his own", stolen, http.StatusUnauthorized, "binding_mismatch"},
+		{"with the stolen token alone", request{by: s.stranger, token: app.Access, path: "/orders"}, http.StatusUnauthorized, "binding_missing"},
+	} {
+		if try.say != "" {
+			s.say("   %s", try.say)
+		}
+		if _, err := s.expect(ctx, try.r, try.status, try.reason); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *story) stepUp(ctx context.Context) error {

@@ -34,13 +34,14 @@ type Request struct {
 	Lifetime time.Duration // exp - iat; 0 is the issuer's
 	Scope    string
 	X5T      string // cnf.x5t#S256: binds the token to a certificate, see Thumbprint
+	JKT      string // cnf.jkt: binds the token to a DPoP key, see ProofKey
 	NoJTI    bool
 }
 
 // Token is a minted token and the claims that people ask for next.
 type Token struct {
 	Access  string `json:"access_token"`
-	Type    string `json:"token_type"` // Bearer, for a bound token too (RFC 8705, 3)
+	Type    string `json:"token_type"` // Bearer, for a token bound to a certificate too (RFC 8705, 3); or DPoP
 	Expires int64  `json:"expires_in"`
 	Scope   string `json:"scope,omitempty"`
 	SID     string `json:"sid"`
@@ -77,8 +78,15 @@ func (i *Issuer) Mint(r Request) (*Token, error) {
 	if r.Scope != "" {
 		claims["scope"] = r.Scope
 	}
+	cnf := map[string]string{}
 	if r.X5T != "" {
-		claims["cnf"] = map[string]string{"x5t#S256": r.X5T}
+		cnf["x5t#S256"] = r.X5T
+	}
+	if r.JKT != "" {
+		cnf["jkt"], token.Type = r.JKT, "DPoP"
+	}
+	if len(cnf) > 0 {
+		claims["cnf"] = cnf
 	}
 	key := i.keys[len(i.keys)-1]
 	jws := jwt.NewWithClaims(jwt.SigningMethodES256, claims)
@@ -136,12 +144,12 @@ func Thumbprint(der []byte) string {
 
 // serveToken mints from a form: user or sid, client_id, audience, acr, scope,
 // login_age, age and lifetime (durations as Go writes them), and to bind the
-// token x5t=THUMBPRINT, or bind=x5t for the certificate of this connection.
+// token x5t=THUMBPRINT or jkt=THUMBPRINT, or bind=x5t for the certificate of this connection.
 func (i *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {
 	req := Request{
 		User: r.PostFormValue("user"), SID: r.PostFormValue("sid"), Client: r.PostFormValue("client_id"),
 		Audience: r.PostFormValue("audience"), ACR: r.PostFormValue("acr"), Scope: r.PostFormValue("scope"),
-		X5T: r.PostFormValue("x5t"),
+		X5T: r.PostFormValue("x5t"), JKT: r.PostFormValue("jkt"),
 	}
 	for name, to := range map[string]*time.Duration{"login_age": &req.LoginAge, "age": &req.Age, "lifetime": &req.Lifetime} {
 		text := r.PostFormValue(name)
