@@ -38,6 +38,7 @@ type Decision struct {
 	Route    string
 	Session  token.Session // as far as it is known: zero before the token is verified
 	Revoked  cache.Hit     // the revocation that the session ran into
+	Proof    reason.Reason // what became of a DPoP proof; None where there was none to judge
 	Detail   string        // for the record only, never for the client
 
 	demand *demand // what is asked, as far as route and class are known
@@ -111,7 +112,10 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 	if r = c.fresh(&d.Session, d.demand, wall); r != reason.OK {
 		return r
 	}
-	return c.use(&d.proof, wall)
+	if r = c.use(&d.proof, wall); r != reason.OK {
+		d.Proof = r
+	}
+	return r
 }
 
 // demand is what a class and a route ask together.
@@ -209,6 +213,9 @@ func (c *Checker) bound(req *Request, cred *credential, wall time.Time, d *Decis
 		presented.DPoP, presented.DPoPs = findHeader(req, "dpop")
 	}
 	proven, r := proof.Check(&presented, &d.Session.Confirm, c.DPoP, c.Nonces, wall, &d.proof)
+	if presented.DPoPs > 0 {
+		d.Proof = r
+	}
 	if r == reason.DPoPNonceRequired {
 		d.nonce = c.Nonces.Issue(wall)
 	}
@@ -230,7 +237,8 @@ func (c *Checker) bound(req *Request, cred *credential, wall time.Time, d *Decis
 	}
 	if d.proof.ReplayKey != [16]byte{} {
 		if first, known := c.Replay.Peek(d.proof.ReplayKey, d.proof.Expires, wall); known && !first {
-			return reason.DPoPReplayed
+			d.Proof = reason.DPoPReplayed
+			return d.Proof
 		}
 	}
 	return reason.OK

@@ -25,6 +25,7 @@ import (
 	"github.com/holdfast-authz/holdfast/cmd/internal/observe"
 	"github.com/holdfast-authz/holdfast/extauthz"
 	"github.com/holdfast-authz/holdfast/extauthz/proof"
+	"github.com/holdfast-authz/holdfast/extauthz/reason"
 	"github.com/holdfast-authz/holdfast/extauthz/server"
 	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
@@ -226,6 +227,9 @@ func (p *process) openCheck() error {
 // observe sees every decision after its answer is written.
 func (p *process) observe(req *extauthz.Request, d *extauthz.Decision, took time.Duration) {
 	p.metrics.Checks.Count(d, took)
+	if d.Proof != reason.None {
+		p.metrics.Proved(d.Proof)
+	}
 	if d.Revoked != (cache.Hit{}) && d.Enforced {
 		p.evidence.Add(d.Revoked, time.Now())
 	}

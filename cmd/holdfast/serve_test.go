@@ -226,6 +226,12 @@ func TestDPoP(t *testing.T) {
 		if a := c.ask(tok); a.Reason() != "binding_missing" {
 			t.Errorf("as Bearer: %v", a)
 		}
+		_, metrics := c.http("GET", "/metrics", "")
+		for _, line := range []string{`dpop_proofs_total{result="ok"} 2`, `dpop_proofs_total{result="dpop_replayed"} 1`, `dpop_proofs_total{result="binding_mismatch"} 1`} {
+			if !strings.Contains(metrics, line) {
+				t.Errorf("metrics lack %s", line)
+			}
+		}
 		c.kill()
 	}
 }

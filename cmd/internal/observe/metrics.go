@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-authz/holdfast/cache/feed"
 	"github.com/holdfast-authz/holdfast/cache/jwks"
 	"github.com/holdfast-authz/holdfast/cache/memo"
+	"github.com/holdfast-authz/holdfast/extauthz/reason"
 	"github.com/holdfast-authz/holdfast/extauthz/server"
 )
 
@@ -58,6 +59,7 @@ type Metrics struct {
 	registry      *prometheus.Registry
 	verifications *prometheus.CounterVec
 	events        *prometheus.CounterVec
+	proofs        *prometheus.CounterVec
 	propagation   prometheus.Histogram
 	reloaded      prometheus.Gauge
 }
@@ -72,6 +74,9 @@ func New(c Config) *Metrics {
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: name("revocation_events_total"), Help: "Revocations asked for, by who asked and what became of it.",
 		}, []string{"source", "type", "result"}),
+		proofs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: name("dpop_proofs_total"), Help: "DPoP proofs by what became of them: ok, or the reason they were refused for.",
+		}, []string{"result"}),
 		propagation: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: name("revocation_propagation_seconds"), Help: "From when a record was appended, by its appender's clock, until it was applied here.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
@@ -88,7 +93,7 @@ func New(c Config) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(
-		newChecksCollector(m.Checks), newStateCollector(c), m.verifications, m.events, m.propagation, m.reloaded, build,
+		newChecksCollector(m.Checks), newStateCollector(c), m.verifications, m.events, m.proofs, m.propagation, m.reloaded, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -119,6 +124,9 @@ func (m *Metrics) Verified(issuer, alg string, ok bool) {
 	}
 	m.verifications.WithLabelValues(oneOf(*m.issuers.Load(), issuer), oneOf(algorithms, alg), result).Inc()
 }
+
+// Proved counts one DPoP proof.
+func (m *Metrics) Proved(result reason.Reason) { m.proofs.WithLabelValues(result.String()).Inc() }
 
 // Event counts one revocation that source asked for. kind is one of cache's,
 // or "lift"; result one of stored, refused, not_durable, duplicate, unmatched.
