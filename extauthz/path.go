@@ -137,11 +137,14 @@ const upperHex = "0123456789ABCDEF"
 
 // escape writes a decoded path in the canonical form: RFC 3986 pchar and "/"
 // as they are, except ";", everything else escaped with upper-case digits.
-func escape(s string) string {
+func escape(s string) string { return percentEncode(s, literal) }
+
+// percentEncode escapes every byte that is not to stand as it is.
+func percentEncode(s string, asItIs func(byte) bool) string {
 	var b strings.Builder
 	b.Grow(len(s) + 8)
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; literal(c) {
+		if c := s[i]; asItIs(c) {
 			b.WriteByte(c)
 		} else {
 			b.WriteByte('%')

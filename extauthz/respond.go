@@ -235,23 +235,10 @@ func (r *Response) sets(name string) bool {
 // that no claim can end a header or make it two (security.md RS01).
 func headerValue(claim string) string {
 	safe := func(c byte) bool { return ' ' < c && c < 0x7f && c != ',' && c != '%' }
-	for i := 0; ; i++ {
-		if i == len(claim) {
-			return claim
-		}
-		if !safe(claim[i]) {
-			break
-		}
-	}
-	var b strings.Builder
 	for i := 0; i < len(claim); i++ {
-		if c := claim[i]; safe(c) {
-			b.WriteByte(c)
-		} else {
-			b.WriteByte('%')
-			b.WriteByte(upperHex[c>>4])
-			b.WriteByte(upperHex[c&15])
+		if !safe(claim[i]) {
+			return percentEncode(claim, safe)
 		}
 	}
-	return b.String()
+	return claim
 }
