@@ -18,7 +18,8 @@ const KeySize = 32
 
 // LoadKey reads the feed's key from path: 32 bytes, raw or as 64 hexadecimal
 // digits. With create it makes one where there is no file. A key that others
-// than its owner may read or write is refused.
+// than its owner may write is refused. One that others may read is for the
+// caller to complain of: that is how Kubernetes mounts secrets.
 func LoadKey(path string, create bool) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && create {
@@ -34,8 +35,8 @@ func LoadKey(path string, create bool) ([]byte, error) {
 		return nil, fmt.Errorf("read the feed key: %w", err)
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("read the feed key: %s is no regular file", path)
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("feed key %s may be used by others (mode %#o): run chmod 600 %s, and make a new key if anybody did", path, info.Mode().Perm(), path)
+	case info.Mode().Perm()&0o022 != 0:
+		return nil, fmt.Errorf("feed key %s may be written by others (mode %#o): run chmod 600 %s, and make a new key if anybody did", path, info.Mode().Perm(), path)
 	}
 	// One byte more than the longest key, to notice a longer file.
 	raw, err := io.ReadAll(io.LimitReader(f, 2*KeySize+3))

@@ -53,8 +53,8 @@ func TestLoadKey(t *testing.T) {
 		{"hex and text", digits + "\nx", 0o600, "must be 32 bytes"},
 		{"not hex", strings.Repeat("z", 64), 0o600, "must be 32 bytes"},
 		{"zero", string(make([]byte, KeySize)), 0o600, "all zero"},
-		{"group", digits, 0o640, "chmod 600"},
-		{"world", digits, 0o604, "chmod 600"},
+		{"others may read", digits, 0o644, ""},
+		{"group may write", digits, 0o620, "chmod 600"},
 		{"world may write", digits, 0o602, "chmod 600"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -111,6 +111,9 @@ func (p *process) openFeed() (err error) {
 	if err != nil {
 		return err
 	}
+	if info, err := os.Stat(c.KeyFile); err == nil && info.Mode().Perm()&0o044 != 0 {
+		p.log.Warn("feed key may be read by others: whoever has it can write to the feed", "file", c.KeyFile, "mode", info.Mode().Perm().String())
+	}
 	if p.head, err = feed.OpenHead(filepath.Join(c.Embedded.Directory, "feed.head")); err != nil {
 		return err
 	}
