@@ -159,13 +159,22 @@ func TestStoreTamperedWhileUp(t *testing.T) {
 			if err := b.js.DeleteStream(t.Context(), streamName); err != nil {
 				t.Fatal(err)
 			}
-			// It removes the old one's files in its own time.
+			// It removes the old one's files in its own time, and may refuse to
+			// make a new one until that is over.
 			folder := filepath.Join(e.cfg.Directory, filepath.Dir(filepath.Dir(blockFile)))
 			for _, err := os.Stat(folder); err == nil; _, err = os.Stat(folder) {
 				runtime.Gosched()
 			}
-			if _, err := b.js.CreateStream(t.Context(), streamConfig(1)); err != nil {
-				t.Fatal(err)
+			tick := time.NewTicker(5 * time.Millisecond)
+			defer tick.Stop()
+			for end := time.Now().Add(20 * time.Second); ; <-tick.C {
+				_, err := b.js.CreateStream(t.Context(), streamConfig(1))
+				if err == nil {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatal(err)
+				}
 			}
 		},
 		"an old record published again": func(t *testing.T, e *Embedded, _ *replica) {
