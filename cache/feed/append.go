@@ -45,7 +45,11 @@ func (f *Feed) Append(ctx context.Context, events ...cache.Event) (uint64, time.
 // process was not told to be durable: one whose append failed without an
 // answer, and which the follower met all the same. An error wraps ErrNotDurable.
 func (f *Feed) Confirm(ctx context.Context) error {
-	if _, _, err := f.append(ctx, typeTick, nil); err != nil {
+	p, _, err := f.append(ctx, typeTick, nil)
+	if err == nil && f.cfg.Head != nil {
+		err = f.cfg.Head.store(p, true) // a tick alone is written down in its own time
+	}
+	if err != nil {
 		return fmt.Errorf("confirm the feed: %w: %w", err, ErrNotDurable)
 	}
 	return nil
@@ -176,8 +180,14 @@ func (f *Feed) settle(ctx context.Context, p position, kind recordType) error {
 			return err
 		}
 	}
-	// It is durable: when only the follower is late, that is no failure.
+	// It is durable: when only the follower is late, that is no failure. When
+	// the feed broke before the record it may fit nowhere, and that is one.
 	_ = f.wait(ctx, func() bool { return f.at.number >= p.number || f.broken != nil })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.number < p.number && f.broken != nil {
+		return fmt.Errorf("record %d was stored behind a break: %w", p.number, f.broken)
+	}
 	return nil
 }
 

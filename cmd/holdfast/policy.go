@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"time"
 
 	"github.com/holdfast-authz/holdfast/cache/jwks"
 	"github.com/holdfast-authz/holdfast/cmd/internal/config"
@@ -36,7 +37,7 @@ func policyOf(c *config.Config) (*extauthz.Policy, error) {
 		p.Carriers = append(p.Carriers, carrier)
 	}
 	for i := range c.Classes {
-		p.Classes = append(p.Classes, classOf(&c.Classes[i]))
+		p.Classes = append(p.Classes, classOf(c, &c.Classes[i]))
 	}
 	for i := range c.Routes {
 		p.Routes = append(p.Routes, routeOf(&c.Routes[i]))
@@ -44,7 +45,21 @@ func policyOf(c *config.Config) (*extauthz.Policy, error) {
 	return extauthz.NewPolicy(p)
 }
 
-func classOf(c *config.Class) extauthz.Class {
+// maxLifetimeOf is how long a class's tokens may live. Without a bound of its
+// own it is what feed.retention covers: a token that lives longer would
+// outlive its revocation, and come back (contract §8.4).
+func maxLifetimeOf(c *config.Config, class *config.Class) time.Duration {
+	if class.MaxLifetime > 0 {
+		return class.MaxLifetime
+	}
+	var skew time.Duration
+	for i := range c.Issuers {
+		skew = max(skew, c.Issuers[i].ClockSkew)
+	}
+	return max(time.Second, c.Feed.Retention-2*skew)
+}
+
+func classOf(whole *config.Config, c *config.Class) extauthz.Class {
 	class := extauthz.Class{
 		Name: c.Name,
 		Mode: modeOf(c.Mode),
@@ -53,7 +68,7 @@ func classOf(c *config.Class) extauthz.Class {
 			Clients: c.Match.Clients,
 		},
 		Demand: extauthz.Demand{
-			Binding: bindingOf(c.Binding), MaxLifetime: c.MaxLifetime, MaxAge: c.MaxAge,
+			Binding: bindingOf(c.Binding), MaxLifetime: maxLifetimeOf(whole, c), MaxAge: c.MaxAge,
 			AbsoluteTimeout: c.AbsoluteTimeout, MaxAuthAge: c.MaxAuthAge,
 			ACR: c.ACR, Scopes: c.Scopes, OnFeedStale: staleOf(c.OnFeedStale),
 		},

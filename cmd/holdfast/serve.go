@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -73,7 +74,6 @@ type process struct {
 	good, bad *memo.Memo
 	replay    *cache.Replay
 	nonces    proof.Nonces
-	tokens    *token.Verifier
 	feed      *feed.Feed
 	broker    *feed.Embedded
 	head      *feed.Head
@@ -82,7 +82,8 @@ type process struct {
 	check     *server.Server
 	admin     *admin.Server
 
-	started time.Time // with the monotonic clock
+	ahead   atomic.Bool // it was said that a record is dated far ahead
+	started time.Time   // with the monotonic clock
 }
 
 // serve builds the process, runs it until ctx ends, and drains it.
@@ -124,11 +125,20 @@ func (p *process) openFeed() (err error) {
 	return err
 }
 
+// maxAhead is how far ahead of the clock a record's time is still believed.
+const maxAhead = 24 * time.Hour
+
 // apply takes one record of the feed: the only writer of what checks read.
 func (p *process) apply(number uint64, at time.Time, events []cache.Event) {
 	if health := p.sync.Health(time.Now(), p.config.Feed.MaxAge); health == cache.NotReady {
-		// Replay: the log proves that this time has passed, whatever our clock says.
-		p.clock.Raise(at)
+		// Replay: the log proves that this time has passed, whatever our clock
+		// says. Further than a day ahead it rather proves that some replica's
+		// clock was wrong, and would deny everything at each start.
+		if now := time.Now(); at.Before(now.Add(maxAhead)) {
+			p.clock.Raise(at)
+		} else if p.ahead.CompareAndSwap(false, true) {
+			p.log.Error("a feed record is dated far ahead of this clock: set the clock right; the record's time is not used", "record", number, "dated", at, "now", now)
+		}
 	} else if len(events) > 0 {
 		p.metrics.Propagated(time.Since(at))
 	}
@@ -181,12 +191,6 @@ func (p *process) openCheck() error {
 	if err != nil {
 		return err
 	}
-	for i := range p.config.Classes {
-		if p.config.Classes[i].MaxLifetime == 0 {
-			p.log.Warn("class sets no max_lifetime: a token that lives longer than feed.retention outlives its revocation",
-				"class", p.config.Classes[i].Name, "retention", p.config.Feed.Retention)
-		}
-	}
 	slots := server.NewSlots(p.config.Limits.MaxVerifications)
 	issuers, _ := issuersOf(p.config)
 	tokens, err := token.New(token.Config{
@@ -197,7 +201,6 @@ func (p *process) openCheck() error {
 	if err != nil {
 		return err
 	}
-	p.tokens = tokens
 	dpop, err := proof.NewDPoP(proof.DPoPConfig{
 		MaxAge: p.config.DPoP.MaxAge, FutureSkew: p.config.DPoP.FutureSkew, Origins: p.config.DPoP.Origins,
 		NonceRequired: p.config.DPoP.Nonce == "required", Acquire: slots.Acquire, Release: slots.Release,
@@ -248,8 +251,7 @@ func (p *process) openAdmin() (err error) {
 		Append: p.feed.Append, Confirm: p.feed.Confirm, WallClock: p.clock.Read, Events: p.feed.Events,
 		Feed: p.feed.Status, Keys: p.keys.Status, RefreshKeys: p.keys.Refresh,
 		Checks: p.readiness, Metrics: p.metrics.Handler(), Logger: p.log,
-		SeenLife: p.tokens.LongestLife,
-		Count:    func(kind, result string) { p.metrics.Event("admin", kind, result) },
+		Count: func(kind, result string) { p.metrics.Event("admin", kind, result) },
 	}
 	if path := c.Listen.Admin.TokenFile; path != "" {
 		if cfg.Token, err = os.ReadFile(path); err != nil {
@@ -269,16 +271,12 @@ func (p *process) openAdmin() (err error) {
 }
 
 // longestLife is the longest that a token of an issuer can be accepted: the
-// largest max_lifetime of its classes, or 0 where one of them sets none.
+// largest max_lifetime of its classes.
 func longestLife(c *config.Config, issuer string) (longest time.Duration) {
 	for i := range c.Classes {
-		if of := c.Classes[i].Match.Issuers; len(of) > 0 && !slices.Contains(of, issuer) {
-			continue
+		if of := c.Classes[i].Match.Issuers; len(of) == 0 || slices.Contains(of, issuer) {
+			longest = max(longest, maxLifetimeOf(c, &c.Classes[i]))
 		}
-		if c.Classes[i].MaxLifetime == 0 {
-			return 0
-		}
-		longest = max(longest, c.Classes[i].MaxLifetime)
 	}
 	return longest
 }

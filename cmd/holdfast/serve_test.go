@@ -235,3 +235,17 @@ func TestDPoP(t *testing.T) {
 		c.kill()
 	}
 }
+
+// TestNoTokenOutlivesItsRevocation is promise 4 for a class that bounds
+// nothing: what lives longer than feed.retention is not accepted at all, and a
+// revocation may not be asked to end sooner.
+func TestNoTokenOutlivesItsRevocation(t *testing.T) {
+	issuer := extauthztest.NewIssuer(t, idp)
+	c := startReady(t, writeConfig(t, issuer, strings.Replace(basicConfig, ", max_lifetime: 1h", "", 1)))
+	now := time.Now()
+	c.wantReason(issuer.Token(now, extauthztest.Claims{"exp": now.Add(719 * time.Hour).Unix()}), "ok")
+	c.wantReason(issuer.Token(now, extauthztest.Claims{"exp": now.Add(2160 * time.Hour).Unix()}), "lifetime_too_long")
+	if status, body := c.http("POST", "/v1/revocations", `{"kind":"session","value":"s","issuer":"https://idp.example","ttl":"1m"}`); status != 422 {
+		t.Errorf("a ttl that its tokens outlive: %d %s", status, body)
+	}
+}

@@ -394,3 +394,22 @@ func TestUpstreamHeaders(t *testing.T) {
 		t.Errorf("removed (-want +got):\n%s", diff)
 	}
 }
+
+// TestNothingIsLeftOver: an answer holds nothing of the one before, whose
+// memory it uses again.
+func TestNothingIsLeftOver(t *testing.T) {
+	w := newWorld(t, false, nil)
+	for range 50 {
+		if a := w.ask(t, request("/x", "Bearer "+w.issuer.Token(w.now))); a.Header("x-holdfast-subject") != extauthztest.Subject {
+			t.Fatalf("a known session: %v", a)
+		}
+		a := w.ask(t, request("/healthz", ""))
+		if len(a.Set) != 0 || a.Metadata["class"] != "" || a.Reason() != "anonymous" {
+			t.Fatalf("an anonymous answer after it: %v", a)
+		}
+		a = w.ask(t, request("/x", ""))
+		if a.Reason() != "credential_missing" || a.Metadata["class"] != "" || a.Metadata["route"] != "" || a.Header("x-holdfast-subject") != "" {
+			t.Fatalf("a denial after it: %v", a)
+		}
+	}
+}

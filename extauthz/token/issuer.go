@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/cache/jose"
@@ -34,26 +33,6 @@ const maxSkew = 5 * time.Minute
 // issuer is an Issuer made ready.
 type issuer struct {
 	Issuer
-	longest atomic.Int64 // longest life of a token seen, in nanoseconds
-}
-
-// sawLife notes how long a verified token lives.
-func (i *issuer) sawLife(life time.Duration) {
-	for {
-		longest := i.longest.Load()
-		if int64(life) <= longest || i.longest.CompareAndSwap(longest, int64(life)) {
-			return
-		}
-	}
-}
-
-// LongestLife is the longest life, exp - iat, of an issuer's tokens that were
-// verified so far: a revocation that ends sooner might be outlived.
-func (v *Verifier) LongestLife(issuer string) time.Duration {
-	if i := v.issuers[issuer]; i != nil {
-		return time.Duration(i.longest.Load())
-	}
-	return 0
 }
 
 func compile(c Issuer) (*issuer, error) {

@@ -93,10 +93,6 @@ type Config struct {
 	Checks      func() []Check                                 // of readiness; nil: only the feed's
 	Metrics     http.Handler                                   // nil: no /metrics
 
-	// SeenLife is the longest life of an issuer's tokens that this replica has
-	// verified. Nil: none was seen.
-	SeenLife func(issuer string) time.Duration
-
 	// Count is told of every revocation that was asked for: a kind or "lift",
 	// and "stored", "refused" or "not_durable". Nil: nobody counts.
 	Count func(kind, result string)
@@ -114,8 +110,7 @@ type Config struct {
 type Issuer struct {
 	Name string
 	// MaxLife is the longest that one of its tokens can be accepted, by the
-	// class that is most lenient. Zero means that a class sets no bound: then
-	// the longest life seen counts.
+	// class that is most lenient.
 	MaxLife   time.Duration
 	ClockSkew time.Duration
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	idp    = "https://idp.example"
-	lender = "https://lender.example" // whose classes set no bound: two hours were seen
+	lender = "https://lender.example" // whose tokens live longer
 )
 
 // world is an admin server on a real listener, over a real feed.
@@ -98,14 +98,8 @@ func startOver(t *testing.T, memory *feed.Memory, change ...func(*Config)) *worl
 	w.config = Config{
 		Address: "127.0.0.1:0", Version: "test", Index: index, Evidence: cache.NewEvidence(), Sync: sync,
 		MaxAge: time.Minute, Retention: 720 * time.Hour,
-		Issuers: []Issuer{{idp, time.Hour, 30 * time.Second}, {lender, 0, 5 * time.Second}},
-		SeenLife: func(issuer string) time.Duration {
-			if issuer == lender {
-				return 2 * time.Hour
-			}
-			return 0
-		},
-		Append: f.Append, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
+		Issuers: []Issuer{{idp, time.Hour, 30 * time.Second}, {lender, 2 * time.Hour, 5 * time.Second}},
+		Append:  f.Append, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
 		Logger: slog.New(slog.NewJSONHandler(w.log, nil)),
 		Count: func(kind, result string) {
 			w.mu.Lock()

@@ -184,18 +184,11 @@ func (c *Config) skew(issuer string) (skew time.Duration) {
 	return skew
 }
 
-// longestLife is how long a token of an issuer can be accepted, of any for "":
-// what the classes admit, else the longest life that was seen.
+// longestLife is how long a token of an issuer can be accepted, of any for "".
 func (c *Config) longestLife(issuer string) (life time.Duration) {
 	for i := range c.Issuers {
-		one := &c.Issuers[i]
-		switch {
-		case issuer != "" && one.Name != issuer:
-		case one.MaxLife > 0:
-			life = max(life, one.MaxLife)
-		case c.SeenLife != nil:
-			// One token that lives for ever must not keep every revocation for ever.
-			life = max(life, min(c.SeenLife(one.Name), c.Retention))
+		if issuer == "" || c.Issuers[i].Name == issuer {
+			life = max(life, c.Issuers[i].MaxLife)
 		}
 	}
 	return life

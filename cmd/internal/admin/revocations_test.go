@@ -117,7 +117,7 @@ func TestRevokeRefused(t *testing.T) {
 		"ttl negative":            {revocation(`"value":"x","ttl":"-1h"`), 400, "/ttl"},
 		"ttl overflows":           {revocation(`"value":"x","ttl":"9999999999h"`), 400, "/ttl"},
 		"ttl below a token's":     {revocation(`"value":"x","ttl":"59m59s"`), 422, "/ttl"},
-		"ttl below a life seen":   {strings.Replace(revocation(`"value":"x","ttl":"119m"`), idp, lender, 1), 422, "/ttl"},
+		"ttl below its longest":   {strings.Replace(revocation(`"value":"x","ttl":"119m"`), idp, lender, 1), 422, "/ttl"},
 		"ttl of an issuer":        {`{"kind":"issuer","value":"` + idp + `","ttl":"59m"}`, 422, "/ttl"},
 		"ttl of all issuers":      {`{"kind":"token_hash","value":"` + thumb + `","ttl":"119m"}`, 422, "/ttl"},
 		"reason too long":         {revocation(`"value":"x","reason":"` + strings.Repeat("x", cache.MaxReasonBytes+1) + `"`), 400, "/reason"},
