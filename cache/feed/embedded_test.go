@@ -290,3 +290,20 @@ func TestAppendCancelled(t *testing.T) {
 		}
 	})
 }
+
+// TestSyncAlways: what is acknowledged was synced before (promise 1). No test
+// can cut the power; the broker's own configuration is what it went by.
+func TestSyncAlways(t *testing.T) {
+	e, err := OpenEmbedded(EmbeddedConfig{Directory: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if c := e.broker.server.JetStreamConfig(); c == nil || !c.SyncAlways {
+		t.Errorf("JetStream runs with %+v", c)
+	}
+}

@@ -1,11 +1,13 @@
 package feed
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,5 +261,39 @@ func TestLogClosed(t *testing.T) {
 	r.await(t, "cut off", func(s Status) bool { return !s.Connected })
 	if _, _, err := r.Append(t.Context(), revoke("s1")); !errors.Is(err, ErrNotDurable) {
 		t.Errorf("append: %v", err)
+	}
+}
+
+// spoiling is a log whose reader is given every record with a bit flipped,
+// once it is on; what it stores is right.
+type spoiling struct {
+	*Memory
+	on atomic.Bool
+}
+
+func (l *spoiling) Read(ctx context.Context, after uint64, fn func(number uint64, record []byte) error) error {
+	return l.Memory.Read(ctx, after, func(number uint64, record []byte) error {
+		if l.on.Load() {
+			record = bytes.Clone(record)
+			record[len(record)-1] ^= 1
+		}
+		return fn(number, record)
+	})
+}
+
+// TestStoredBehindABreak: a record that the log has taken, and that this
+// replica can not follow, is not acknowledged as enforced.
+func TestStoredBehindABreak(t *testing.T) {
+	log := &spoiling{Memory: &Memory{}}
+	r := start(t, Config{Log: log, MaxAge: time.Minute}).synced(t)
+	if err := r.Confirm(t.Context()); err != nil {
+		t.Fatalf("confirm while all is well: %v", err)
+	}
+	log.on.Store(true)
+	if _, _, err := r.Append(t.Context(), revoke("s")); !errors.Is(err, ErrNotDurable) {
+		t.Errorf("append: %v, want not durable", err)
+	}
+	if r.has("s") || r.sync.Broken() == "" {
+		t.Errorf("applied %v, broken %q", r.has("s"), r.sync.Broken())
 	}
 }

@@ -163,4 +163,7 @@ func TestHeadFails(t *testing.T) {
 		t.Errorf("append: %v", err)
 	}
 	r.await(t, "applied nevertheless", func(Status) bool { return r.has("s") })
+	if err := r.Confirm(t.Context()); !errors.Is(err, ErrNotDurable) {
+		t.Errorf("confirmed, though no head names it: %v", err)
+	}
 }

@@ -134,7 +134,7 @@ func (p *process) apply(number uint64, at time.Time, events []cache.Event) {
 		// Replay: the log proves that this time has passed, whatever our clock
 		// says. Further than a day ahead it rather proves that some replica's
 		// clock was wrong, and would deny everything at each start.
-		if now := time.Now(); at.Before(now.Add(maxAhead)) {
+		if now := time.Now(); !at.After(now.Add(maxAhead)) {
 			p.clock.Raise(at)
 		} else if p.ahead.CompareAndSwap(false, true) {
 			p.log.Error("a feed record is dated far ahead of this clock: set the clock right; the record's time is not used", "record", number, "dated", at, "now", now)

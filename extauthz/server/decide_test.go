@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-authz/holdfast/cache"
@@ -76,5 +77,50 @@ func BenchmarkCachedCheck(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		dst = decider.Check(dst[:0], msg)
+	}
+}
+
+// TestUnreadInMonitorMode: what is not a CheckRequest, or has too many header
+// fields, is refused in monitor mode too: whatever identity headers it has
+// could not be taken out.
+func TestUnreadInMonitorMode(t *testing.T) {
+	policy, err := extauthz.NewPolicy(extauthz.Config{Mode: extauthz.ModeMonitor, FeedMaxAge: time.Hour, Classes: []extauthz.Class{{Name: "any"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := token.New(token.Config{Issuers: []token.Issuer{{Name: idp, Audiences: []string{"a"}}}, Keys: oneSet{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	decider := server.NewDecider(&extauthz.Checker{Policy: policy, Tokens: tokens, Index: cache.NewIndex(), Sync: &cache.Sync{}, Clock: &extauthz.Clock{}}, nil)
+	many := extauthztest.Request{Headers: [][2]string{{"x-holdfast-subject", "root"}}}
+	for range 300 {
+		many.Headers = append(many.Headers, [2]string{"a", "b"})
+	}
+	tooMany, err := proto.Marshal(many.Proto())
+	if err != nil {
+		t.Fatal(err)
+	}
+	readable, err := proto.Marshal(extauthztest.Request{}.Proto())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		msg     []byte
+		verdict string
+		reason  string
+	}{
+		"read, and watched":   {readable, extauthztest.VerdictOK, "credential_missing"},
+		"too many headers":    {tooMany, extauthztest.VerdictDenied, "request_malformed"},
+		"cut short":           {readable[:len(readable)-1], extauthztest.VerdictDenied, "request_malformed"},
+		"no protobuf message": {[]byte("GET / HTTP/1.1"), extauthztest.VerdictDenied, "request_malformed"},
+	} {
+		var answer authv3.CheckResponse
+		if err := proto.Unmarshal(decider.Check(nil, tc.msg), &answer); err != nil {
+			t.Fatal(err)
+		}
+		if a := extauthztest.ReadAnswer(&answer); a.Verdict != tc.verdict || a.Reason() != tc.reason {
+			t.Errorf("%s: %v", name, a)
+		}
 	}
 }
