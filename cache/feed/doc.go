@@ -23,12 +23,12 @@
 //
 // # Alive
 //
-// Any replica that has applied nothing for a fifth of MaxAge appends a tick.
-// A replica is live from the moment it has applied a record of its own: that
-// proves, at once, that it can write, that it reads what is written, and that
-// nothing stands before that record which it has not applied. From then on
-// every record it applies keeps it live; when it was broken, cut off or frozen
-// for longer than MaxAge, it has to apply a record of its own again.
+// Each replica appends a tick of its own when it has applied no record of its
+// own for a fifth of MaxAge. A record of its own proves, when it is applied,
+// that the replica can write, that it reads what is written, and that nothing
+// stands before that record which it has not applied. Only such a record
+// renews a replica's age, and only back to the moment it was sent: the records
+// of others may be a late backlog, and keep nobody live.
 //
 // # Mending
 //
