@@ -5,103 +5,17 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
-
-// Limits of SPIFFE-ID 2.3.
-const (
-	maxSPIFFEID    = 2048
-	maxTrustDomain = 255
-
-	spiffeScheme = "spiffe://"
-)
-
-// SPIFFEID is the name of a workload: spiffe://trust-domain/path. Two are the
-// same if and only if they are ==; the zero value names nobody.
-type SPIFFEID struct {
-	text   string
-	domain uint8 // length of the trust domain
-}
-
-// ParseSPIFFEID reads an ID by SPIFFE-ID 2, byte by byte: the scheme and a
-// trust domain of lower-case letters, digits, dots, dashes and underscores,
-// then segments of the same and upper-case letters. So it has no user, port,
-// query, fragment or percent-escape; no segment is empty, "." or "..". An ID
-// without a path names the trust domain itself. It does not copy s.
-func ParseSPIFFEID(s string) (id SPIFFEID, ok bool) {
-	rest, ok := strings.CutPrefix(s, spiffeScheme)
-	if !ok || len(s) > maxSPIFFEID {
-		return SPIFFEID{}, false
-	}
-	domain, path, hasPath := strings.Cut(rest, "/")
-	if domain == "" || len(domain) > maxTrustDomain || !spiffeBytes(domain, false) {
-		return SPIFFEID{}, false
-	}
-	for more := hasPath; more; {
-		var segment string
-		segment, path, more = strings.Cut(path, "/")
-		if segment == "" || segment == "." || segment == ".." || !spiffeBytes(segment, true) {
-			return SPIFFEID{}, false
-		}
-	}
-	return SPIFFEID{s, uint8(len(domain))}, true
-}
-
-func spiffeBytes(s string, upper bool) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '.', c == '-', c == '_':
-		case upper && c >= 'A' && c <= 'Z':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// String is the ID as it was read, "" for the zero value.
-func (id SPIFFEID) String() string { return id.text }
-
-// TrustDomain is the name of its trust domain.
-func (id SPIFFEID) TrustDomain() string {
-	if id.text == "" {
-		return ""
-	}
-	return id.text[len(spiffeScheme) : len(spiffeScheme)+int(id.domain)]
-}
-
-// Path begins with a slash, or is "".
-func (id SPIFFEID) Path() string {
-	if id.text == "" {
-		return ""
-	}
-	return id.text[len(spiffeScheme)+int(id.domain):]
-}
-
-// Under tells whether the ID is top or stands below it, segment by segment:
-// spiffe://td/ns/a has spiffe://td/ns/a/b below it, not spiffe://td/ns/ab, and
-// spiffe://td not spiffe://td.evil. Nothing is under the zero value.
-func (id SPIFFEID) Under(top SPIFFEID) bool {
-	rest, ok := strings.CutPrefix(id.text, top.text)
-	return ok && top.text != "" && (rest == "" || rest[0] == '/')
-}
-
-// MatchDomain tells whether the ID is of one of these trust domains.
-func (id SPIFFEID) MatchDomain(domains []string) reason.Reason {
-	if domain := id.TrustDomain(); domain != "" && slices.Contains(domains, domain) {
-		return reason.OK
-	}
-	return reason.IssuerUnknown
-}
 
 // SVID is what an X.509-SVID says. It is shared: nobody may change it.
 type SVID struct {
-	ID                  SPIFFEID // with its trust domain
-	X5T                 string   // x5t#S256
-	Serial              string   // lower-case hex
+	ID                  token.SPIFFEID // with its trust domain
+	X5T                 string         // x5t#S256
+	Serial              string         // lower-case hex
 	NotBefore, NotAfter time.Time
 }
 
@@ -134,7 +48,7 @@ func ReadSVID(certificate string) (*SVID, reason.Reason) {
 	if !ok {
 		return nil, reason.ClaimsInvalid
 	}
-	id, ok := ParseSPIFFEID(uri)
+	id, ok := token.ParseSPIFFEID(uri)
 	if !ok || id.Path() == "" {
 		return nil, reason.ClaimsInvalid
 	}
@@ -197,23 +111,23 @@ func (c *Certificates) SVID(certificate string) (*SVID, reason.Reason) {
 // names only, of its only URI. A certificate and a URI that differ are not of
 // one peer. binding_missing means that there is no certificate, or that the
 // proxy was not told to send its names.
-func (c *Certificates) SPIFFEID(p *PeerCertificate) (SPIFFEID, reason.Reason) {
+func (c *Certificates) SPIFFEID(p *PeerCertificate) (token.SPIFFEID, reason.Reason) {
 	switch {
 	case p.Certificate != "":
 		svid, r := c.SVID(p.Certificate)
 		if r != reason.OK {
-			return SPIFFEID{}, r
+			return token.SPIFFEID{}, r
 		}
 		if p.URIs > 0 && (p.URIs > 1 || p.URI != svid.ID.String()) {
-			return SPIFFEID{}, reason.BindingMismatch
+			return token.SPIFFEID{}, reason.BindingMismatch
 		}
 		return svid.ID, reason.OK
 	case p.URIs == 0:
-		return SPIFFEID{}, reason.BindingMissing
+		return token.SPIFFEID{}, reason.BindingMissing
 	}
-	id, ok := ParseSPIFFEID(p.URI)
+	id, ok := token.ParseSPIFFEID(p.URI)
 	if !ok || p.URIs > 1 || id.Path() == "" {
-		return SPIFFEID{}, reason.ClaimsInvalid
+		return token.SPIFFEID{}, reason.ClaimsInvalid
 	}
 	return id, reason.OK
 }
