@@ -30,13 +30,15 @@ type Key struct {
 
 // ParseKey reads one JWK (RFC 7517). It fails for a key that is not there to
 // verify signatures, is weak, or brings its private half with it.
-func ParseKey(jwk *Object) (Key, error) {
+func ParseKey(jwk *Object) (Key, error) { return parseKey(jwk, toVerify) }
+
+func parseKey(jwk *Object, serves func(jwk *Object) error) (Key, error) {
 	for _, private := range [...]string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
 		if jwk.Has(private) {
 			return Key{}, fmt.Errorf("private or symmetric key (member %s)", private)
 		}
 	}
-	if err := toVerify(jwk); err != nil {
+	if err := serves(jwk); err != nil {
 		return Key{}, err
 	}
 	var k Key
@@ -87,6 +89,15 @@ func toVerify(jwk *Object) error {
 		if !slices.ContainsFunc(ops, func(op Value) bool { return op.text == "verify" }) {
 			return errors.New("key_ops has no verify")
 		}
+	}
+	return nil
+}
+
+// forJWTSVID looks at use, which must be there in a SPIFFE bundle.
+func forJWTSVID(jwk *Object) error {
+	v, _ := jwk.Get("use")
+	if use, _ := v.Text(); use != "jwt-svid" {
+		return errors.New("use is not jwt-svid")
 	}
 	return nil
 }

@@ -27,7 +27,15 @@ type KeySet struct {
 // no use here (symmetric, private, for encryption, weak, of an unknown type)
 // are left out; a set without any other key fails, so that the caller keeps
 // the last good one.
-func ParseKeySet(doc []byte) (*KeySet, error) {
+func ParseKeySet(doc []byte) (*KeySet, error) { return parseKeySet(doc, toVerify) }
+
+// ParseBundle reads the JWT keys of a SPIFFE bundle: a JWK Set whose entries
+// all say in use what they are for. One without use, or for X.509-SVIDs, is no
+// key of a JWT-SVID (SPIFFE Trust Domain and Bundle, 4.2.2). All else is as in
+// ParseKeySet.
+func ParseBundle(doc []byte) (*KeySet, error) { return parseKeySet(doc, forJWTSVID) }
+
+func parseKeySet(doc []byte, serves func(jwk *Object) error) (*KeySet, error) {
 	obj, err := parseObject(string(doc), MaxKeySetBytes)
 	if err != nil {
 		return nil, fmt.Errorf("read key set: %w", err)
@@ -55,7 +63,7 @@ func ParseKeySet(doc []byte) (*KeySet, error) {
 			}
 			kids = append(kids, v.text)
 		}
-		key, err := ParseKey(jwk)
+		key, err := parseKey(jwk, serves)
 		if err != nil {
 			left = errors.Join(left, fmt.Errorf("key %d: %w", i, err))
 			continue

@@ -45,6 +45,7 @@ func kindOf(err error) string {
 // new one costs nothing, and looks its name up again.
 type fetcher struct {
 	client   *http.Client
+	bundle   bool   // the set is a SPIFFE bundle
 	issuer   string // metadata is asked for, "" where the URL is configured
 	loopback bool   // the configured URL names loopback
 	location string // of the set; discovered where issuer is set
@@ -54,7 +55,7 @@ type fetcher struct {
 
 func newFetcher(spec Source) *fetcher {
 	named := spec.URL
-	f := &fetcher{location: spec.URL}
+	f := &fetcher{location: spec.URL, bundle: spec.Bundle}
 	if spec.Discover {
 		named, f.issuer = spec.Issuer, spec.Issuer
 	}
@@ -101,7 +102,7 @@ func (f *fetcher) keySet(ctx context.Context, fresh, have bool) (*jose.KeySet, e
 	if err != nil || res == nil {
 		return nil, err
 	}
-	set, err := parse(res.body)
+	set, err := parse(res.body, f.bundle)
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", f.location, err)
 	}
@@ -111,8 +112,12 @@ func (f *fetcher) keySet(ctx context.Context, fresh, have bool) (*jose.KeySet, e
 
 // parse reads a set in which at least one key can be used: an empty one is an
 // accident at the issuer, never an order to refuse all its tokens.
-func parse(doc []byte) (*jose.KeySet, error) {
-	set, err := jose.ParseKeySet(doc)
+func parse(doc []byte, bundle bool) (*jose.KeySet, error) {
+	read := jose.ParseKeySet
+	if bundle {
+		read = jose.ParseBundle
+	}
+	set, err := read(doc)
 	if err != nil {
 		return nil, &fault{"content", err}
 	}

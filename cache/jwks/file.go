@@ -23,7 +23,7 @@ func (s *source) readFile() (*jose.KeySet, error) {
 	if sum == s.content && (s.verdict != nil || s.keys.Load() != nil) {
 		return nil, s.verdict
 	}
-	set, err := parse(bytes.TrimSpace(doc))
+	set, err := parse(bytes.TrimSpace(doc), s.spec.Bundle)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", s.spec.File, err)
 	}

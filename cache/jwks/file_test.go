@@ -3,6 +3,7 @@ package jwks
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -179,4 +180,15 @@ func TestFileWanted(t *testing.T) {
 		pass(time.Second)
 		wantKids(t, s, iss, "two")
 	})
+}
+
+// TestBundleFile: the file of a trust domain is read as a SPIFFE bundle.
+func TestBundleFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bundle.json")
+	write(t, path, strings.Replace(setOf(t, "svid", "other"), `"use":"sig"`, `"use":"jwt-svid"`, 1))
+	for bundle, want := range map[bool]string{true: "svid", false: "other"} {
+		s := open(t, Config{Sources: []Source{{Issuer: iss, File: path, Bundle: bundle}}})
+		must(t, s.Refresh(t.Context(), iss))
+		wantKids(t, s, iss, want)
+	}
 }

@@ -74,7 +74,7 @@ func newSource(spec Source, c Config) (*source, error) {
 
 // adopt takes the set of the same source in a store before.
 func (s *source) adopt(old *source) {
-	if old == nil || old.spec.URL != s.spec.URL || old.spec.File != s.spec.File || old.spec.Discover != s.spec.Discover {
+	if old == nil || old.spec.URL != s.spec.URL || old.spec.File != s.spec.File || old.spec.Discover != s.spec.Discover || old.spec.Bundle != s.spec.Bundle {
 		return
 	}
 	if h := old.keys.Load(); h != nil {

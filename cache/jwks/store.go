@@ -57,6 +57,7 @@ type Source struct {
 	URL      string // JWK Set; https, or http to a URL whose host is loopback
 	File     string // JWK Set on disk, read again when its content changes
 	Discover bool   // metadata at the issuer, which must then be such a URL
+	Bundle   bool   // the set is a SPIFFE bundle: its keys for JWT-SVIDs count
 
 	Refresh  time.Duration // longest time between two fetches; 0 is 5m, at least 1s
 	MaxStale time.Duration // how long a set serves without a good refresh; 0 is 24h

@@ -70,7 +70,7 @@ func TestKeySetAllocs(t *testing.T) {
 
 func BenchmarkKeySet(b *testing.B) {
 	s := open(b, Config{Sources: []Source{{Issuer: iss, URL: localURL}}})
-	set, err := parse([]byte(setOf(b, "k")))
+	set, err := parse([]byte(setOf(b, "k")), false)
 	if err != nil {
 		b.Fatal(err)
 	}
