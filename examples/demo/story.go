@@ -115,20 +115,20 @@ func (s *story) theft(ctx context.Context) error {
 }
 
 func (s *story) dpop(ctx context.Context) error {
-	key, err := issuer.NewProofKey()
+	key, err := issuer.NewKey("ES256")
 	if err != nil {
 		return err
 	}
-	thief, err := issuer.NewProofKey()
+	thief, err := issuer.NewKey("ES256")
 	if err != nil {
 		return err
 	}
-	app, err := s.world.login(ctx, "/token", url.Values{"user": {"alice"}, "jkt": {key.JKT}})
+	app, err := s.world.login(ctx, "/token", url.Values{"user": {"alice"}, "jkt": {key.ID}})
 	if err != nil {
 		return err
 	}
-	call := func(by *issuer.ProofKey) (request, error) {
-		proof, err := by.Prove(http.MethodGet, "https://"+s.envoy.Listener+"/orders", app.Access)
+	call := func(by *issuer.Key) (request, error) {
+		proof, err := by.Prove(issuer.Proof{Method: http.MethodGet, URL: "https://" + s.envoy.Listener + "/orders", Token: app.Access})
 		return request{by: s.stranger, path: "/orders", header: map[string]string{"authorization": "DPoP " + app.Access, "dpop": proof}}, err
 	}
 	own, err := call(key)

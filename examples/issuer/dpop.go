@@ -1,52 +1,44 @@
 package issuer
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
+	"strings"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
-// ProofKey is a client's key for DPoP (RFC 9449): a token that is bound to it
-// is good only beside a proof that it signs.
-type ProofKey struct {
-	JKT     string // its RFC 7638 thumbprint, for cnf.jkt
-	private *ecdsa.PrivateKey
-	jwk     map[string]string
+// Proof says what a DPoP proof is for (RFC 9449, 4.2).
+type Proof struct {
+	Method string
+	URL    string // query and fragment are left out of htu
+	Token  string // the access token that goes with it; "" is none
+	Nonce  string
+	JTI    string    // "" is a new one
+	Issued time.Time // zero is now
 }
 
-// NewProofKey makes a key.
-func NewProofKey() (*ProofKey, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make a DPoP key: %w", err)
+// Prove signs a DPoP proof: a token that is bound to this key is good only
+// beside one.
+func (k *Key) Prove(p Proof) (string, error) {
+	if p.JTI == "" {
+		p.JTI = rand.Text()
 	}
-	point, err := private.PublicKey.Bytes() // 4, x, y
-	if err != nil {
-		return nil, fmt.Errorf("write a DPoP key: %w", err)
+	if p.Issued.IsZero() {
+		p.Issued = time.Now()
 	}
-	x, y := base64.RawURLEncoding.EncodeToString(point[1:33]), base64.RawURLEncoding.EncodeToString(point[33:])
-	sum := sha256.Sum256([]byte(`{"crv":"P-256","kty":"EC","x":"` + x + `","y":"` + y + `"}`))
-	return &ProofKey{
-		JKT: base64.RawURLEncoding.EncodeToString(sum[:]), private: private,
-		jwk: map[string]string{"kty": "EC", "crv": "P-256", "x": x, "y": y},
-	}, nil
-}
-
-// Prove signs a proof for one request with a token (RFC 9449, 4.2).
-func (k *ProofKey) Prove(method, url, token string) (string, error) {
-	sum := sha256.Sum256([]byte(token))
-	proof := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
-		"jti": rand.Text(), "htm": method, "htu": url, "iat": time.Now().Unix(),
-		"ath": base64.RawURLEncoding.EncodeToString(sum[:]),
-	})
-	proof.Header["typ"], proof.Header["jwk"] = "dpop+jwt", k.jwk
-	text, err := proof.SignedString(k.private)
+	if end := strings.IndexAny(p.URL, "?#"); end >= 0 {
+		p.URL = p.URL[:end]
+	}
+	claims := map[string]any{"jti": p.JTI, "htm": p.Method, "htu": p.URL, "iat": p.Issued.Unix()}
+	if p.Token != "" {
+		sum := sha256.Sum256([]byte(p.Token))
+		claims["ath"] = encode(sum[:])
+	}
+	if p.Nonce != "" {
+		claims["nonce"] = p.Nonce
+	}
+	text, err := k.sign(map[string]any{"typ": "dpop+jwt", "jwk": k.jwk}, claims)
 	if err != nil {
 		return "", fmt.Errorf("sign a DPoP proof: %w", err)
 	}

@@ -12,11 +12,6 @@
 package issuer
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,25 +36,8 @@ type Issuer struct {
 	config Config
 
 	mu       sync.Mutex
-	keys     []*key // published, oldest first; the last one signs
+	keys     []*Key // published, oldest first; the last one signs
 	sessions map[string]*Session
-}
-
-// key is a signing key; its id is its RFC 7638 thumbprint.
-type key struct {
-	id      string
-	private *ecdsa.PrivateKey
-	jwk     jwk
-}
-
-type jwk struct {
-	Type  string `json:"kty"`
-	Curve string `json:"crv"`
-	X     string `json:"x"`
-	Y     string `json:"y"`
-	ID    string `json:"kid"`
-	Use   string `json:"use"`
-	Alg   string `json:"alg"`
 }
 
 // New returns an issuer with one key.
@@ -78,21 +56,21 @@ func New(c Config) (*Issuer, error) {
 // Rotate makes a new key and signs with it from now on. The keys before it stay
 // published until they are withdrawn.
 func (i *Issuer) Rotate() (kid string, err error) {
-	k, err := newKey()
+	k, err := NewKey("")
 	if err != nil {
-		return "", fmt.Errorf("issuer: make a key: %w", err)
+		return "", fmt.Errorf("issuer: %w", err)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.keys = append(i.keys, k)
-	return k.id, nil
+	return k.KID, nil
 }
 
 // Withdraw takes a key out of the published set. The signing key stays.
 func (i *Issuer) Withdraw(kid string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	at := slices.IndexFunc(i.keys, func(k *key) bool { return k.id == kid })
+	at := slices.IndexFunc(i.keys, func(k *Key) bool { return k.KID == kid })
 	switch at {
 	case -1:
 		return fmt.Errorf("issuer: no key %q", kid)
@@ -107,42 +85,14 @@ func (i *Issuer) Withdraw(kid string) error {
 func (i *Issuer) JWKS() []byte {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	set := struct {
-		Keys []jwk `json:"keys"`
-	}{}
-	for _, k := range i.keys {
-		set.Keys = append(set.Keys, k.jwk)
-	}
-	doc, err := json.Marshal(set)
-	if err != nil {
-		panic(err) // strings only
-	}
-	return doc
+	return KeySet(i.keys...)
 }
 
 // KeyID is the kid of the key that signs.
 func (i *Issuer) KeyID() string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.keys[len(i.keys)-1].id
-}
-
-func newKey() (*key, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	point, err := private.PublicKey.Bytes() // 0x04, X, Y
-	if err != nil {
-		return nil, err
-	}
-	k := &key{private: private, jwk: jwk{Type: "EC", Curve: "P-256", Use: "sig", Alg: "ES256"}}
-	k.jwk.X = base64.RawURLEncoding.EncodeToString(point[1:33])
-	k.jwk.Y = base64.RawURLEncoding.EncodeToString(point[33:])
-	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":%q,"y":%q}`, k.jwk.X, k.jwk.Y))
-	k.id = base64.RawURLEncoding.EncodeToString(sum[:])
-	k.jwk.ID = k.id
-	return k, nil
+	return i.keys[len(i.keys)-1].KID
 }
 
 // Handler serves the endpoints of the package comment.

@@ -3,13 +3,10 @@ package issuer
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // Session is a login.
@@ -34,7 +31,7 @@ type Request struct {
 	Lifetime time.Duration // exp - iat; 0 is the issuer's
 	Scope    string
 	X5T      string // cnf.x5t#S256: binds the token to a certificate, see Thumbprint
-	JKT      string // cnf.jkt: binds the token to a DPoP key, see ProofKey
+	JKT      string // cnf.jkt: binds the token to a DPoP key, its Key.ID
 	NoJTI    bool
 }
 
@@ -65,33 +62,20 @@ func (i *Issuer) Mint(r Request) (*Token, error) {
 	}
 	issued := now.Add(-r.Age)
 	until := issued.Add(r.Lifetime)
-	claims := jwt.MapClaims{
-		"iss": i.config.URL, "aud": r.Audience, "sub": session.User, "client_id": session.Client,
-		"iat": issued.Unix(), "exp": until.Unix(),
-		"sid": session.ID, "auth_time": session.Auth.Unix(), "acr": session.ACR,
+	claims := Claims{
+		Issuer: i.config.URL, Audience: []string{r.Audience}, Subject: session.User, Client: session.Client,
+		Session: session.ID, ACR: session.ACR, Auth: session.Auth, Issued: issued, Expires: until,
+		Scope: r.Scope, X5T: r.X5T, JKT: r.JKT,
 	}
 	token := &Token{Type: "Bearer", Expires: int64(until.Sub(now).Seconds()), Scope: r.Scope, SID: session.ID}
 	if !r.NoJTI {
 		token.JTI = rand.Text()
-		claims["jti"] = token.JTI
-	}
-	if r.Scope != "" {
-		claims["scope"] = r.Scope
-	}
-	cnf := map[string]string{}
-	if r.X5T != "" {
-		cnf["x5t#S256"] = r.X5T
+		claims.JTI = token.JTI
 	}
 	if r.JKT != "" {
-		cnf["jkt"], token.Type = r.JKT, "DPoP"
+		token.Type = "DPoP"
 	}
-	if len(cnf) > 0 {
-		claims["cnf"] = cnf
-	}
-	key := i.keys[len(i.keys)-1]
-	jws := jwt.NewWithClaims(jwt.SigningMethodES256, claims)
-	jws.Header["typ"], jws.Header["kid"] = "at+jwt", key.id
-	if token.Access, err = jws.SignedString(key.private); err != nil {
+	if token.Access, err = i.keys[len(i.keys)-1].Token(DefaultType, &claims); err != nil {
 		return nil, fmt.Errorf("issuer: sign: %w", err)
 	}
 	return token, nil
@@ -139,7 +123,7 @@ func (i *Issuer) Reauthenticate(sid, acr string) error {
 // Thumbprint is the x5t#S256 of a certificate in DER (RFC 8705, 3.1).
 func Thumbprint(der []byte) string {
 	sum := sha256.Sum256(der)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return encode(sum[:])
 }
 
 // serveToken mints from a form: user or sid, client_id, audience, acr, scope,
