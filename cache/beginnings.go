@@ -47,16 +47,16 @@ func (b *Beginnings) First(session Key, issued int64) int64 {
 
 // SessionKey names the session of a request: (issuer, sid), else (issuer, sub,
 // client, bound key), whose digests carry the issuer (contract §4). ok is false
-// where the credential names neither a session nor a subject.
+// where the credential names neither a session nor a subject nor a client.
 func (s *Subject) SessionKey() (key Key, ok bool) {
 	if key, ok = s.Key(Session); ok {
 		return key, true
 	}
 	user, ok := s.Key(User)
-	if !ok {
+	client, is := s.Key(Client)
+	if !ok && !is {
 		return Key{}, false
 	}
-	client, _ := s.Key(Client)
 	bound, _ := s.Key(BindingKey)
 	var parts [3 * len(key)]byte
 	copy(parts[:], user[:])

@@ -82,7 +82,10 @@ func TestSessionKey(t *testing.T) {
 			t.Errorf("%s: the same session", name)
 		}
 	}
-	if _, ok := subject(map[Kinds]string{Client: "a"}).SessionKey(); ok {
-		t.Error("a client alone is a session")
+	if of(map[Kinds]string{Client: "a"}) == (Key{}) || of(map[Kinds]string{Client: "a"}) == of(map[Kinds]string{User: "a"}) {
+		t.Error("a client alone is a session of its own: opaque tokens of client_credentials have no sub")
+	}
+	if _, ok := subject(map[Kinds]string{Tenant: "a", BindingKey: "k"}).SessionKey(); ok {
+		t.Error("a tenant is a session")
 	}
 }

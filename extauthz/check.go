@@ -41,6 +41,9 @@ type Decision struct {
 	Proof    reason.Reason // what became of a DPoP proof; None where there was none to judge
 	Detail   string        // for the record only, never for the client
 
+	carrier CredentialKind // zero where no credential was found
+	class   *Class         // nil where none is known
+
 	demand *demand // what is asked, as far as route and class are known
 	dpop   bool    // the client's scheme: for the challenge
 	proof  proof.Proof
@@ -89,19 +92,20 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 		}
 	}
 	cred, r := c.Policy.findCredential(req)
-	d.dpop = cred.dpop
+	d.dpop, d.carrier = cred.dpop, cred.kind
 	if r != reason.OK {
 		return r
 	}
 	wall := c.Clock.Read(now)
-	if r = c.Tokens.Verify(cred.token, wall, &d.Session); r != reason.OK {
+	if r = c.verify(req, &cred, wall, d); r != reason.OK {
 		return r
 	}
 	class := c.Policy.class(d.Session.Classes, cred.kind)
 	if class == noClass {
 		return reason.ClassUnknown
 	}
-	d.Class = c.Policy.classes[class].Name
+	d.class = &c.Policy.classes[class]
+	d.Class = d.class.Name
 	d.demand = c.Policy.demand(class, route, req)
 	if r = c.bound(req, &cred, wall, d); r != reason.OK {
 		return r
@@ -116,6 +120,42 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 		d.Proof = r
 	}
 	return r
+}
+
+// verify turns the credential into the session.
+func (c *Checker) verify(req *Request, cred *credential, wall time.Time, d *Decision) reason.Reason {
+	switch cred.kind {
+	case CredentialAPIKey:
+		return c.Tokens.APIKey(cred.token, wall, &d.Session)
+	case CredentialCertificate:
+		return c.workload(req, wall, d)
+	}
+	return c.Tokens.Verify(cred.token, wall, &d.Session)
+}
+
+// workload takes the peer's X.509-SVID for the credential. It has to be there
+// as a whole: a session needs its validity.
+func (c *Checker) workload(req *Request, wall time.Time, d *Decision) reason.Reason {
+	peer, ok := c.peer(req)
+	switch {
+	case !ok && c.Policy.xfcc:
+		return reason.BindingMismatch
+	case !ok:
+		return reason.ClaimsInvalid
+	case peer.Present && peer.Certificate == "":
+		d.Detail = "x-forwarded-client-cert has no Cert: set_current_client_cert_details: {cert: true}"
+		return reason.CredentialMissing
+	case !peer.Present:
+		return reason.CredentialMissing
+	}
+	if _, r := c.Certificates.SPIFFEID(&peer); r != reason.OK { // XFCC's URI is another's
+		return r
+	}
+	svid, r := c.Certificates.SVID(peer.Certificate)
+	if r != reason.OK {
+		return r
+	}
+	return c.Tokens.Workload(svid, wall, &d.Session)
 }
 
 // demand is what a class and a route ask together.

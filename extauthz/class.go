@@ -17,6 +17,10 @@ type Class struct {
 	Match  ClassMatch
 	Demand Demand
 	Mode   Mode
+
+	// LoginURL is where a browser is sent instead of a 401; {url} in it is the
+	// request's own URL. "" sends nobody anywhere.
+	LoginURL string
 }
 
 // ClassMatch says which sessions belong to a class. All that is named must
@@ -36,7 +40,7 @@ func (p *Policy) Classify(typ string, s *token.Session, claims *jose.Object) (fi
 	for i := range p.classes {
 		m := &p.classes[i].Match
 		if oneOf(m.Issuers, s.Issuer) && oneOf(m.Clients, s.Client) && oneOf(m.Types, typ) &&
-			claimsFit(m.Claims, claims) {
+			claimsFit(m.Claims, claims, s) {
 			fits |= 1 << i
 		}
 	}
@@ -48,8 +52,16 @@ func oneOf(list []string, value string) bool {
 	return len(list) == 0 || slices.Contains(list, value)
 }
 
-func claimsFit(want map[string][]string, claims *jose.Object) bool {
+// claimsFit compares claims. What has none of its own, an API key or a
+// certificate, has those that its session amounts to.
+func claimsFit(want map[string][]string, claims *jose.Object, s *token.Session) bool {
 	for name, values := range want {
+		if claims == nil {
+			if !slices.Contains(values, sessionClaim(s, name)) {
+				return false
+			}
+			continue
+		}
 		got, ok := claims.Get(name)
 		if !ok || !slices.ContainsFunc(values, func(v string) bool { return claimIs(&got, v) }) {
 			return false
@@ -58,13 +70,31 @@ func claimsFit(want map[string][]string, claims *jose.Object) bool {
 	return true
 }
 
+func sessionClaim(s *token.Session, name string) string {
+	switch name {
+	case "sub":
+		return s.Sub
+	case "client_id":
+		return s.Client
+	case "tenant":
+		return s.Tenant
+	case "jti":
+		return s.JTI
+	}
+	return ""
+}
+
+func oneKind(list []CredentialKind, kind CredentialKind) bool {
+	return len(list) == 0 || slices.Contains(list, kind)
+}
+
 // class picks the first class that fits, by the token and by its carrier.
 func (p *Policy) class(fits uint64, kind CredentialKind) int {
 	for i := range p.classes {
 		if fits&(1<<i) == 0 {
 			continue
 		}
-		if by := p.classes[i].Match.Credentials; len(by) == 0 || slices.Contains(by, kind) {
+		if oneKind(p.classes[i].Match.Credentials, kind) {
 			return i
 		}
 	}

@@ -19,23 +19,30 @@ type CredentialKind uint8
 const (
 	CredentialHeader CredentialKind = iota + 1 // Authorization
 	CredentialCookie
+	CredentialAPIKey      // a header of its own
+	CredentialCertificate // the peer's X.509-SVID
 )
 
 // Carrier is one place where a credential may be.
 type Carrier struct {
 	Kind CredentialKind
-	Name string // of the cookie
+	Name string // of the cookie or of the API key's header, in lower case
 }
 
 // findCredential looks for the one credential of a request, in every place
 // where one may be. Two of them, even equal ones, are refused: two readers
-// might pick different ones.
+// might pick different ones. A certificate, which a connection has for other
+// reasons too, is the credential only where no other was sent.
 func (p *Policy) findCredential(req *Request) (found credential, r reason.Reason) {
 	for i := range p.carriers {
 		var one credential
 		switch c := &p.carriers[i]; c.Kind {
 		case CredentialCookie:
 			one, r = fromCookie(req, c.Name)
+		case CredentialAPIKey:
+			one, r = fromHeader(req, c.Name)
+		case CredentialCertificate:
+			continue
 		default:
 			one, r = fromAuthorization(req)
 		}
@@ -49,10 +56,13 @@ func (p *Policy) findCredential(req *Request) (found credential, r reason.Reason
 		}
 		found = one
 	}
-	if found.kind == 0 {
-		return credential{}, reason.CredentialMissing
+	switch {
+	case found.kind != 0:
+		return found, reason.OK
+	case p.svids:
+		return credential{kind: CredentialCertificate}, reason.OK
 	}
-	return found, reason.OK
+	return credential{}, reason.CredentialMissing
 }
 
 // fromAuthorization reads the Authorization header. Repeated fields are
@@ -103,6 +113,17 @@ func fromCookie(req *Request, name string) (credential, reason.Reason) {
 		return credential{}, reason.CredentialAmbiguous
 	case n == 0 && !ok:
 		return credential{}, reason.RequestMalformed // more than was looked through
+	}
+	return credential{}, reason.CredentialMissing
+}
+
+// fromHeader reads an API key, which is all of a header's value.
+func fromHeader(req *Request, name string) (credential, reason.Reason) {
+	switch value, n := findHeader(req, name); {
+	case n > 1 || strings.IndexByte(value, ',') >= 0:
+		return credential{}, reason.CredentialAmbiguous
+	case value != "":
+		return credential{token: value, kind: CredentialAPIKey}, reason.OK
 	}
 	return credential{}, reason.CredentialMissing
 }

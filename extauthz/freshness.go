@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 // skew does not count here (contract §10): it belongs to exp, nbf and iat.
 func (c *Checker) fresh(s *token.Session, d *demand, now time.Time) reason.Reason {
 	switch {
-	case over(d.maxLifetime, s.Until.Sub(s.Issued)):
+	case over(d.maxLifetime, lifetime(s)), c.outlives(s, now):
 		return reason.LifetimeTooLong
 	case over(d.maxAge, now.Sub(s.Issued)):
 		return reason.TokenTooOld
@@ -33,6 +34,26 @@ func (c *Checker) fresh(s *token.Session, d *demand, now time.Time) reason.Reaso
 		}
 	}
 	return reason.OK
+}
+
+// lifetime is without end where iat or exp is not known.
+func lifetime(s *token.Session) time.Duration {
+	if s.Issued.IsZero() || s.Until.IsZero() {
+		return math.MaxInt64
+	}
+	return s.Until.Sub(s.Issued)
+}
+
+// outlives tells whether a session could be accepted when a revocation of it
+// is forgotten. Where nobody says when it began, one made now counts.
+func (c *Checker) outlives(s *token.Session, now time.Time) bool {
+	if s.Lasting {
+		return false
+	}
+	if s.Issued.IsZero() {
+		return over(c.Policy.maxKept, s.Until.Sub(now))
+	}
+	return over(c.Policy.maxKept, lifetime(s))
 }
 
 func over(limit, age time.Duration) bool { return limit > 0 && age > limit }

@@ -54,6 +54,11 @@ type Config struct {
 	// x-forwarded-client-cert, and not from the connection: only where the
 	// proxy itself writes that element.
 	XFCC bool
+
+	// MaxKept is how long after a token was issued a revocation of it is sure to
+	// be known: one that lives for longer would outlive its revocation, and come
+	// back (contract §8.4). 0 is for ever.
+	MaxKept time.Duration
 }
 
 // HeaderNames are the request headers that carry the session to the upstream;
@@ -74,6 +79,8 @@ type Policy struct {
 	headers    HeaderNames
 	xfcc       bool
 	carriers   []Carrier
+	svids      bool // one of them is the peer's certificate
+	maxKept    time.Duration
 
 	// demands holds what each pair asks: [class][1+route], where 0 is no
 	// route. unclassed is the same for a session whose class is not known yet.
@@ -101,7 +108,7 @@ func NewPolicy(c Config) (*Policy, error) {
 	}
 	p := &Policy{
 		mode: c.Mode, classes: c.Classes, strictest: c.Strictest,
-		feedMaxAge: c.FeedMaxAge, headers: c.Headers, xfcc: c.XFCC, carriers: c.Carriers, byName: make(map[string]int),
+		feedMaxAge: c.FeedMaxAge, headers: c.Headers, xfcc: c.XFCC, carriers: c.Carriers, maxKept: c.MaxKept, byName: make(map[string]int),
 	}
 	if p.mode == ModeInherit {
 		p.mode = ModeEnforce
@@ -109,6 +116,7 @@ func NewPolicy(c Config) (*Policy, error) {
 	if len(p.carriers) == 0 {
 		p.carriers = []Carrier{{Kind: CredentialHeader}}
 	}
+	p.svids = slices.ContainsFunc(p.carriers, func(c Carrier) bool { return c.Kind == CredentialCertificate })
 	for i, r := range c.Routes {
 		compiled, err := compileRoute(r)
 		if err != nil {

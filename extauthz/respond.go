@@ -35,12 +35,15 @@ func (d *Decision) Respond(req *Request, res *Response) {
 	res.Status = d.Reason.Status()
 	res.Code = statusCode(res.Status)
 	code := d.Reason.Code()
-	if challenge := d.challenge(); challenge != "" {
+	if login := d.login(req); login != "" {
+		res.Status = 302
+		res.SetHeaders = append(res.SetHeaders, Header{"location", login})
+	} else if challenge := d.challenge(); challenge != "" {
 		res.SetHeaders = append(res.SetHeaders, Header{"www-authenticate", challenge})
 	}
 	if d.Reason == reason.CredentialMissing {
 		code = reason.CodeInvalidToken // RFC 6750 wants no code in the challenge; the body always has one
-		if d.asksForDPoP() && !d.onlyDPoP() {
+		if res.Status == 401 && d.asksForDPoP() && !d.onlyDPoP() {
 			res.SetHeaders = append(res.SetHeaders, Header{"www-authenticate", `DPoP algs="` + proof.DPoPAlgorithms + `"`})
 		}
 	}

@@ -20,6 +20,7 @@ func policyOf(c *config.Config) (*extauthz.Policy, error) {
 		Strictest:  c.AmbiguousPaths == "strictest",
 		FeedMaxAge: c.Feed.MaxAge,
 		XFCC:       c.MTLS.Source == "xfcc",
+		MaxKept:    maxKept(c),
 		Headers: extauthz.HeaderNames{
 			Subject: strings.ToLower(c.Headers.Subject),
 			Session: strings.ToLower(c.Headers.Session),
@@ -37,7 +38,7 @@ func policyOf(c *config.Config) (*extauthz.Policy, error) {
 		p.Carriers = append(p.Carriers, carrier)
 	}
 	for i := range c.Classes {
-		p.Classes = append(p.Classes, classOf(c, &c.Classes[i]))
+		p.Classes = append(p.Classes, classOf(&c.Classes[i]))
 	}
 	for i := range c.Routes {
 		p.Routes = append(p.Routes, routeOf(&c.Routes[i]))
@@ -45,13 +46,10 @@ func policyOf(c *config.Config) (*extauthz.Policy, error) {
 	return extauthz.NewPolicy(p)
 }
 
-// maxLifetimeOf is how long a class's tokens may live. Without a bound of its
-// own it is what feed.retention covers: a token that lives longer would
-// outlive its revocation, and come back (contract §8.4).
-func maxLifetimeOf(c *config.Config, class *config.Class) time.Duration {
-	if class.MaxLifetime > 0 {
-		return class.MaxLifetime
-	}
+// maxKept is how long a revocation is sure to be known after the token was
+// issued that it is of: what feed.retention covers. A token that lives longer
+// would come back (contract §8.4).
+func maxKept(c *config.Config) time.Duration {
 	var skew time.Duration
 	for i := range c.Issuers {
 		skew = max(skew, c.Issuers[i].ClockSkew)
@@ -59,7 +57,7 @@ func maxLifetimeOf(c *config.Config, class *config.Class) time.Duration {
 	return max(time.Second, c.Feed.Retention-2*skew)
 }
 
-func classOf(whole *config.Config, c *config.Class) extauthz.Class {
+func classOf(c *config.Class) extauthz.Class {
 	class := extauthz.Class{
 		Name: c.Name,
 		Mode: modeOf(c.Mode),
@@ -68,7 +66,7 @@ func classOf(whole *config.Config, c *config.Class) extauthz.Class {
 			Clients: c.Match.Clients,
 		},
 		Demand: extauthz.Demand{
-			Binding: bindingOf(c.Binding), MaxLifetime: maxLifetimeOf(whole, c), MaxAge: c.MaxAge,
+			Binding: bindingOf(c.Binding), MaxLifetime: c.MaxLifetime, MaxAge: c.MaxAge,
 			AbsoluteTimeout: c.AbsoluteTimeout, MaxAuthAge: c.MaxAuthAge,
 			ACR: c.ACR, Scopes: c.Scopes, OnFeedStale: staleOf(c.OnFeedStale),
 		},

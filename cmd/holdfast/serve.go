@@ -274,8 +274,13 @@ func (p *process) openAdmin() (err error) {
 // largest max_lifetime of its classes.
 func longestLife(c *config.Config, issuer string) (longest time.Duration) {
 	for i := range c.Classes {
-		if of := c.Classes[i].Match.Issuers; len(of) == 0 || slices.Contains(of, issuer) {
-			longest = max(longest, maxLifetimeOf(c, &c.Classes[i]))
+		of, life := c.Classes[i].Match.Issuers, c.Classes[i].MaxLifetime
+		switch {
+		case len(of) > 0 && !slices.Contains(of, issuer):
+		case life > 0:
+			longest = max(longest, life)
+		default:
+			longest = maxKept(c)
 		}
 	}
 	return longest

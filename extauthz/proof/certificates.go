@@ -1,5 +1,7 @@
 package proof
 
+import "github.com/holdfast-authz/holdfast/extauthz/token"
+
 // Certificates remembers what it read of the certificates seen last, by what
 // Envoy sends of them: a connection repeats its certificate with every
 // request, and reading it anew takes longer than all the rest of a check.
@@ -10,7 +12,7 @@ package proof
 type Certificates struct {
 	thumbprints recent[string]
 	elements    recent[PeerCertificate]
-	svids       recent[*SVID]
+	svids       recent[*token.SVID]
 }
 
 // What is longer is read each time.

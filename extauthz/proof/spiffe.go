@@ -5,19 +5,10 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"slices"
-	"time"
 
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
 	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
-
-// SVID is what an X.509-SVID says. It is shared: nobody may change it.
-type SVID struct {
-	ID                  token.SPIFFEID // with its trust domain
-	X5T                 string         // x5t#S256
-	Serial              string         // lower-case hex
-	NotBefore, NotAfter time.Time
-}
 
 // ReadSVID reads an X.509-SVID as Envoy sends a certificate: URL-encoded PEM.
 //
@@ -34,7 +25,7 @@ type SVID struct {
 // and clientAuth where the certificate lists purposes, since the peer is a
 // client (the standard wants serverAuth beside it, which gains nothing here).
 // Whatever else it is: claims_invalid.
-func ReadSVID(certificate string) (*SVID, reason.Reason) {
+func ReadSVID(certificate string) (*token.SVID, reason.Reason) {
 	der, ok := derOf(certificate)
 	if !ok {
 		return nil, reason.ClaimsInvalid
@@ -52,7 +43,7 @@ func ReadSVID(certificate string) (*SVID, reason.Reason) {
 	if !ok || id.Path() == "" {
 		return nil, reason.ClaimsInvalid
 	}
-	return &SVID{
+	return &token.SVID{
 		ID: id, X5T: thumbprint(sha256.Sum256(der)), Serial: cert.SerialNumber.Text(16),
 		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(),
 	}, reason.OK
@@ -92,7 +83,7 @@ func onlyURI(cert *x509.Certificate) (uri string, ok bool) {
 }
 
 // SVID is ReadSVID, remembered.
-func (c *Certificates) SVID(certificate string) (*SVID, reason.Reason) {
+func (c *Certificates) SVID(certificate string) (*token.SVID, reason.Reason) {
 	if c == nil || len(certificate) > maxCertificate {
 		return ReadSVID(certificate)
 	}

@@ -34,30 +34,23 @@ func (r *reader) text(name string) string {
 	return text
 }
 
-// date reads a NumericDate.
-func (r *reader) date(name string) (t time.Time, there bool) {
+// date reads an optional NumericDate; zero where it is absent.
+func (r *reader) date(name string) time.Time {
 	v, there := r.claims.Get(name)
 	if !there {
-		return time.Time{}, false
+		return time.Time{}
 	}
 	t, ok := v.NumericDate()
 	r.wrong = r.wrong || !ok
-	return t, true
+	return t
 }
 
-// read fills the session from the claims, and tells whether all are there and
-// of their types. iss, aud and the time are judged elsewhere.
+// read fills the session from the claims, and tells whether those that are
+// there have their types. iss, aud and the time are judged elsewhere.
 func (s *Session) read(i *issuer, claims *jose.Object) bool {
 	r := reader{claims: claims}
-	var there bool
-	if s.Until, there = r.date("exp"); !there {
-		r.wrong = true
-	}
-	if s.Issued, there = r.date("iat"); !there {
-		r.wrong = true
-	}
-	s.NotBefore, _ = r.date("nbf")
-	s.Auth, _ = r.date("auth_time")
+	s.Until, s.Issued = r.date("exp"), r.date("iat")
+	s.NotBefore, s.Auth = r.date("nbf"), r.date("auth_time")
 	s.Sub = r.text("sub")
 	s.SID = r.text(i.Claims.Session)
 	s.JTI = r.text("jti")
@@ -73,10 +66,13 @@ func (s *Session) read(i *issuer, claims *jose.Object) bool {
 	r.text("sid")
 	r.text("client_id")
 	s.Confirm = r.confirmation()
-	if s.Sub == "" && (claims.Has("sub") || s.SID == "") {
-		r.wrong = true // Keycloak's lightweight tokens have a sid alone
-	}
 	return !r.wrong
+}
+
+// complete tells whether a JWT has what is required of one (contract §10).
+// Keycloak's lightweight tokens have a sid, and no sub.
+func (s *Session) complete(claims *jose.Object) bool {
+	return !s.Until.IsZero() && !s.Issued.IsZero() && (s.Sub != "" || s.SID != "" && !claims.Has("sub"))
 }
 
 // audience judges aud (RFC 7519 section 4.1.3): one string or a list of them.
@@ -149,8 +145,8 @@ func (r *reader) thumbprint(methods *jose.Object, name string) string {
 }
 
 // name sets a digest for each kind by which a revocation can name the session.
-func (s *Session) name(signingInput string) {
-	sum := sha256.Sum256([]byte(signingInput))
+// hash is the value of the kind token_hash.
+func (s *Session) name(hash string) {
 	binding := s.Confirm.X5T
 	if binding == "" {
 		binding = s.Confirm.JKT
@@ -170,8 +166,7 @@ func (s *Session) name(signingInput string) {
 		{cache.SigningKey, s.KeyID},
 		{cache.BindingKey, binding},
 		{cache.Device, s.Device},
-		// Not of the whole token: (r, n-s) is another text of the same token.
-		{cache.TokenHash, base64.RawURLEncoding.EncodeToString(sum[:])},
+		{cache.TokenHash, hash},
 	} {
 		if by.value != "" {
 			s.Subject.Set(by.kind, cache.KeyOf(by.kind, s.Issuer, by.value))

@@ -14,10 +14,16 @@ import (
 type Issuer struct {
 	Name       string        // iss, compared byte by byte
 	Audiences  []string      // the token must carry one of them; required
-	Algorithms []string      // default ES256, ES384, EdDSA, PS256, RS256
-	Types      []string      // JOSE typ; default at+jwt; "" lets tokens without typ in
+	Algorithms []string      // default ES256, ES384, EdDSA, PS256, RS256; a trust domain's: all but EdDSA
+	Types      []string      // JOSE typ; default at+jwt; "" lets tokens without typ in; a trust domain's: JWT, JOSE, ""
 	Skew       time.Duration // for exp, nbf and iat; 0 to 5m
 	Claims     ClaimNames
+
+	// TrustDomain: Name is a SPIFFE trust domain, whose tokens have no iss: the
+	// domain of sub picks the keys (JWT-SVID, 3). Its X.509-SVIDs are sessions.
+	TrustDomain bool
+	// Opaque: it issues no tokens that keys could verify; see Config.Opaque.
+	Opaque bool
 }
 
 // ClaimNames says where an issuer puts what it has no registered claim for.
@@ -45,7 +51,14 @@ func compile(c Issuer) (*issuer, error) {
 	case c.Skew < 0 || c.Skew > maxSkew:
 		return nil, fmt.Errorf("issuer %q: clock skew %v is not from 0 to %v", c.Name, c.Skew, maxSkew)
 	}
-	if len(c.Algorithms) == 0 {
+	if id, ok := ParseSPIFFEID(spiffeScheme + c.Name); c.TrustDomain && (!ok || id.Path() != "") {
+		return nil, fmt.Errorf("trust domain %q: it is lower-case letters, digits, dots, dashes and underscores, without spiffe://", c.Name)
+	}
+	switch {
+	case len(c.Algorithms) > 0:
+	case c.TrustDomain: // JWT-SVID, 2.1
+		c.Algorithms = []string{"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"}
+	default:
 		c.Algorithms = []string{"ES256", "ES384", "EdDSA", "PS256", "RS256"}
 	}
 	i.Algorithms = nil
@@ -56,7 +69,11 @@ func compile(c Issuer) (*issuer, error) {
 		}
 		i.Algorithms = append(i.Algorithms, alg)
 	}
-	if len(c.Types) == 0 {
+	switch {
+	case len(c.Types) > 0:
+	case c.TrustDomain: // JWT-SVID, 2.3
+		c.Types = []string{"JWT", "JOSE", ""}
+	default:
 		c.Types = []string{"at+jwt"}
 	}
 	i.Types = nil
@@ -93,9 +110,14 @@ func (i *issuer) accepts(typ string, claims *jose.Object) bool {
 	if claims.Has("events") { // a SET or a logout token (RFC 8417 section 4.2)
 		return false
 	}
-	if typ != "jwt" && typ != "" {
+	if typ != "jwt" && typ != "jose" && typ != "" {
 		return true
 	}
+	return accessKind(claims)
+}
+
+// accessKind looks at what a payload gives away of its kind.
+func accessKind(claims *jose.Object) bool {
 	// These types are everybody's: ID tokens carry nonce and hashes (OIDC Core
 	// 2, 3.3.2.11), Keycloak names the kind in a claim.
 	for _, name := range [...]string{"nonce", "at_hash", "c_hash"} {

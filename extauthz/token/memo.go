@@ -12,8 +12,10 @@ import (
 // The first byte of an entry: its kind and the version of its layout. Another
 // one is a miss.
 const (
-	entryGood = 0x11
-	entryBad  = 0x12
+	entryGood     = 0x21
+	entryBad      = 0x22
+	entryActive   = 0x23 // opaque tokens
+	entryInactive = 0x24
 )
 
 // guardBytes are what an entry starts with: kind, digest of the credential,
@@ -27,6 +29,7 @@ const (
 	flagBound
 	flagUnsupported
 	flagOtherKey
+	flagUndated // no iat
 
 	flagsKnown = 1<<iota - 1
 )
@@ -49,7 +52,7 @@ func (v *Verifier) remembered(s *Session) (*issuer, bool) {
 // remember keeps a session whose signature and claims are right.
 func (v *Verifier) remember(s *Session, set *jose.KeySet) {
 	if v.c.Good != nil {
-		v.c.Good.Put(&s.digest, s.encode(v.guard(entryGood, &s.digest, s.Issuer, set)))
+		v.c.Good.Put(&s.digest, s.encode(v.guard(entryGood, &s.digest, s.Issuer, set.ID())))
 	}
 }
 
@@ -61,40 +64,50 @@ func (v *Verifier) refused(digest *[32]byte) bool {
 
 func (v *Verifier) refuse(digest *[32]byte, i *issuer, set *jose.KeySet) {
 	if v.c.Bad != nil {
-		v.c.Bad.Put(digest, v.guard(entryBad, digest, i.Name, set))
+		v.c.Bad.Put(digest, v.guard(entryBad, digest, i.Name, set.ID()))
 	}
 }
 
-// guard starts an entry with all that has to be the same when it is read.
-func (v *Verifier) guard(kind byte, digest *[32]byte, issuer string, set *jose.KeySet) []byte {
-	id := set.ID()
+// guard starts an entry with all that has to be the same when it is read. keys
+// is the ID of the issuer's key set, zero where there is none.
+func (v *Verifier) guard(kind byte, digest *[32]byte, issuer string, keys [16]byte) []byte {
 	b := make([]byte, 0, 1024)
 	b = append(b, kind)
 	b = append(b, digest[:16]...)
 	b = append(b, v.config[:]...)
-	b = append(b, id[:]...)
+	b = append(b, keys[:]...)
 	return appendText(b, issuer)
 }
 
-// recall reads an entry and checks its guard. i is nil for a miss.
+// recall reads an entry that was made with the issuer's keys of now. i is nil
+// for a miss.
 func (v *Verifier) recall(m Memo, kind byte, digest *[32]byte) (rest []byte, i *issuer) {
-	if m == nil {
+	rest, i, keys := v.entry(m, kind, digest)
+	if i == nil {
 		return nil, nil
+	}
+	set, ok := v.c.Keys.KeySet(i.Name)
+	if !ok || set == nil || set.ID() != keys {
+		return nil, nil
+	}
+	return rest, i
+}
+
+// entry reads an entry and its guard. i is nil for a miss.
+func (v *Verifier) entry(m Memo, kind byte, digest *[32]byte) (rest []byte, i *issuer, keys [16]byte) {
+	if m == nil {
+		return nil, nil, keys
 	}
 	b, ok := m.Get(digest, nil)
 	if !ok || len(b) < guardBytes || b[0] != kind ||
 		[16]byte(b[1:17]) != [16]byte(digest[:16]) || [16]byte(b[17:33]) != v.config {
-		return nil, nil
+		return nil, nil, keys
 	}
 	d := decoder{rest: b[guardBytes:]}
 	if i = v.issuers[d.text()]; d.bad || i == nil {
-		return nil, nil
+		return nil, nil, keys
 	}
-	set, ok := v.c.Keys.KeySet(i.Name)
-	if !ok || set == nil || set.ID() != [16]byte(b[33:guardBytes]) {
-		return nil, nil
-	}
-	return d.rest, i
+	return d.rest, i, [16]byte(b[33:guardBytes])
 }
 
 // texts lists the session's strings in the order of the layout.
@@ -118,6 +131,7 @@ func (s *Session) encode(b []byte) []byte {
 		{flagBound, s.Confirm.Present},
 		{flagUnsupported, s.Confirm.Unsupported},
 		{flagOtherKey, s.OtherKey != cache.Key{}},
+		{flagUndated, s.Issued.IsZero()},
 	} {
 		if f.set {
 			flags |= f.bit
@@ -125,8 +139,10 @@ func (s *Session) encode(b []byte) []byte {
 	}
 	b = append(b, flags)
 	b = binary.LittleEndian.AppendUint64(b, s.Classes)
-	b = binary.AppendUvarint(b, uint64(s.Issued.Unix()))
 	b = binary.AppendUvarint(b, uint64(s.Until.Unix()))
+	if flags&flagUndated == 0 {
+		b = binary.AppendUvarint(b, uint64(s.Issued.Unix()))
+	}
 	if flags&flagNotBefore != 0 {
 		b = binary.AppendUvarint(b, uint64(s.NotBefore.Unix()))
 	}
@@ -164,7 +180,10 @@ func (s *Session) decode(b []byte) bool {
 		return false
 	}
 	s.Classes = binary.LittleEndian.Uint64(classes)
-	s.Issued, s.Until = d.date(), d.date()
+	s.Until = d.date()
+	if flags[0]&flagUndated == 0 {
+		s.Issued = d.date()
+	}
 	if flags[0]&flagNotBefore != 0 {
 		s.NotBefore = d.date()
 	}

@@ -13,8 +13,8 @@ import (
 type Session struct {
 	Issuer   string
 	Sub      string
-	SID      string
-	JTI      string
+	SID      string // an API key's id and a workload's SPIFFE ID are their sessions' too
+	JTI      string // an X.509-SVID's serial number
 	Client   string // the client claim, else azp
 	Tenant   string
 	Device   string
@@ -25,10 +25,14 @@ type Session struct {
 	Subject  cache.Subject // a digest for each of the above that it has
 	OtherKey cache.Key     // BindingKey of jkt where cnf has x5t#S256 too, else zero
 
-	Issued    time.Time // iat
+	Issued    time.Time // iat; zero where an opaque token's or an API key's is not known: no rule about age holds then
 	NotBefore time.Time // nbf, zero where absent
 	Auth      time.Time // auth_time, zero where absent
-	Until     time.Time // exp
+	Until     time.Time // exp; zero for an API key without an end
+
+	// Lasting: its revocations are kept for ever, so that it may live for
+	// longer than any of them is kept otherwise.
+	Lasting bool
 
 	Confirm Confirmation
 	Classes uint64 // what Config.Classify said of it

@@ -2,9 +2,11 @@ package token
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -47,11 +49,15 @@ type Config struct {
 	// most 64 KiB.
 	MaxBytes int
 
+	Opaque  Opaque                                   // for credentials that are no JWT
+	APIKeys func(sum [32]byte) (key APIKey, ok bool) // by SHA-256 of the key; nil knows none
+
 	// Generation differs for each configuration that a shared Memo has seen.
 	Generation uint64
 
 	// Classify looks at a verified token once; its answer stays with the
-	// session. typ is in the form of Session.Type. May be nil.
+	// session. typ is in the form of Session.Type; claims is nil for what has
+	// none, an API key or a certificate. May be nil.
 	Classify func(typ string, s *Session, claims *jose.Object) uint64
 
 	// Verified is told of each signature check. May be nil.
@@ -67,6 +73,7 @@ type Config struct {
 type Verifier struct {
 	c       Config
 	issuers map[string]*issuer
+	domains bool     // some are trust domains
 	config  [16]byte // digest of what a memo entry depends on
 }
 
@@ -94,6 +101,10 @@ func New(c Config) (*Verifier, error) {
 			return nil, fmt.Errorf("issuer %q stands twice", i.Name)
 		}
 		v.issuers[i.Name] = i
+		v.domains = v.domains || i.TrustDomain
+	}
+	if o := &c.Opaque; o.Introspect != nil && (v.issuers[o.Issuer] == nil || o.MaxAge < 0) {
+		return nil, fmt.Errorf("opaque tokens are of issuer %q, which is not among the issuers, or are remembered for %v", o.Issuer, o.MaxAge)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %#v", c.Generation, c.Issuers))
 	v.config = [16]byte(sum[:16])
@@ -108,6 +119,9 @@ func (v *Verifier) Verify(raw string, now time.Time, s *Session) reason.Reason {
 	}
 	// Of the whole text: a forged signature on a known payload is another token.
 	s.digest = sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))
+	if v.c.Opaque.Introspect != nil && !isJWT(raw) {
+		return v.opaque(raw, now, s)
+	}
 	if i, ok := v.remembered(s); ok {
 		return s.timely(i, now)
 	}
@@ -123,14 +137,9 @@ func (v *Verifier) Verify(raw string, now time.Time, s *Session) reason.Reason {
 
 // verify goes on with a token whose form is right.
 func (v *Verifier) verify(t *jose.JWS, now time.Time, s *Session) reason.Reason {
-	iss, _ := t.Claims.Get("iss")
-	name, ok := iss.Text()
-	if !ok {
-		return reason.ClaimsInvalid
-	}
-	i := v.issuers[name]
-	if i == nil {
-		return reason.IssuerUnknown
+	i, r := v.issuerOf(t.Claims)
+	if r != reason.OK {
+		return r
 	}
 	if !slices.Contains(i.Algorithms, t.Alg) {
 		return reason.AlgorithmRefused
@@ -146,7 +155,7 @@ func (v *Verifier) verify(t *jose.JWS, now time.Time, s *Session) reason.Reason 
 	if err != nil {
 		return why(err)
 	}
-	r := v.signature(key, t)
+	r = v.signature(key, t)
 	if v.c.Verified != nil && r != reason.Overloaded {
 		v.c.Verified(i.Name, t.Alg, r == reason.OK)
 	}
@@ -166,15 +175,46 @@ func (v *Verifier) verify(t *jose.JWS, now time.Time, s *Session) reason.Reason 
 	if !i.accepts(s.Type, t.Claims) {
 		return reason.TypeRefused
 	}
-	if !s.read(i, t.Claims) {
+	if !s.read(i, t.Claims) || !s.complete(t.Claims) {
 		return reason.ClaimsInvalid
 	}
-	s.name(t.SigningInput)
-	if v.c.Classify != nil {
-		s.Classes = v.c.Classify(s.Type, s, t.Claims)
-	}
+	// Not of the whole token: (r, n-s) is another text of the same token.
+	sum := sha256.Sum256([]byte(t.SigningInput))
+	s.name(base64.RawURLEncoding.EncodeToString(sum[:]))
+	v.classify(s, t.Claims)
 	v.remember(s, set)
 	return s.timely(i, now)
+}
+
+// issuerOf finds the issuer of a token: that of iss, or the trust domain of a
+// JWT-SVID, which may lack iss or have one of its server's own (SPIRE,
+// jwt_issuer).
+func (v *Verifier) issuerOf(claims *jose.Object) (*issuer, reason.Reason) {
+	iss, there := claims.Get("iss")
+	name, ok := iss.Text()
+	if there && !ok {
+		return nil, reason.ClaimsInvalid
+	}
+	if i := v.issuers[name]; there && i != nil && !i.TrustDomain && !i.Opaque {
+		return i, reason.OK
+	}
+	if v.domains {
+		sub, _ := claims.Get("sub")
+		if text, _ := sub.Text(); strings.HasPrefix(text, spiffeScheme) {
+			return v.workload(text)
+		}
+	}
+	if !there {
+		return nil, reason.ClaimsInvalid
+	}
+	return nil, reason.IssuerUnknown
+}
+
+// classify asks once a token which classes it may be of.
+func (v *Verifier) classify(s *Session, claims *jose.Object) {
+	if v.c.Classify != nil {
+		s.Classes = v.c.Classify(s.Type, s, claims)
+	}
 }
 
 // signature runs one signature check among a bounded number.
