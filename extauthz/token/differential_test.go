@@ -2,7 +2,9 @@ package token
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -16,17 +18,18 @@ import (
 	gojose "github.com/go-jose/go-jose/v4"
 	gojwt "github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/holdfast-authz/holdfast/cache/jose"
 	"github.com/holdfast-authz/holdfast/extauthz/extauthztest"
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
 )
 
 var (
 	seed   = flag.Uint64("seed", 1, "of the differential test's tokens, keys and signatures")
-	tokens = flag.Int("tokens", 15_000, "that the differential test makes")
+	tokens = flag.Int("tokens", 12_000, "that the differential test makes")
 )
 
 // their is go-jose with its own checks of a JWT, set up for the same issuer. It
-// shares no line with us, not even golang-jwt's signature mathematics.
+// shares no line with us beyond Go's own crypto.
 type their struct{ keys gojose.JSONWebKeySet }
 
 func newTheir(t *testing.T, jwks []byte) *their {
@@ -47,8 +50,34 @@ func (o *their) verify(raw string, at time.Time) (err error) {
 	if err != nil {
 		return err
 	}
+	return o.judge(t, &o.keys, at)
+}
+
+// withoutKid asks again with the one key of the token's alg, where the token
+// names none.
+func (o *their) withoutKid(raw string, at time.Time) error {
+	t, err := gojwt.ParseSigned(raw, []gojose.SignatureAlgorithm{gojose.ES256, gojose.ES384, gojose.EdDSA, gojose.PS256, gojose.RS256})
+	if err != nil {
+		return err
+	}
+	head, err := base64.RawURLEncoding.DecodeString(raw[:strings.IndexByte(raw, '.')])
+	if err != nil {
+		return err
+	}
+	if names, err := jose.ParseObject(head); err != nil || names.Has("kid") {
+		return errors.New("it names a key")
+	}
+	for _, key := range o.keys.Keys {
+		if key.Algorithm == t.Headers[0].Algorithm {
+			return o.judge(t, key.Key, at)
+		}
+	}
+	return errors.New("no key of its alg")
+}
+
+func (o *their) judge(t *gojwt.JSONWebToken, key any, at time.Time) error {
 	var c gojwt.Claims
-	if err := t.Claims(&o.keys, &c); err != nil {
+	if err := t.Claims(key, &c); err != nil {
 		return err
 	}
 	return c.ValidateWithLeeway(gojwt.Expected{
@@ -68,25 +97,26 @@ var looser = map[string]string{
 // stricter are the tokens that we refuse and it accepts: the fault, why we are
 // stricter, and what they end in. A row that nothing falls into fails too.
 var stricter = map[string]struct {
-	why  string
-	ends []reason.Reason
+	why    string
+	ends   []reason.Reason // each is met, but for those by chance
+	chance bool
 }{
-	"typ":               {"RFC 9068 4, RFC 8725 3.11: go-jose leaves typ to the application", []reason.Reason{reason.TypeRefused, reason.TokenMalformed}},
-	"key of one alg":    {"RFC 8725 3.1: a key whose JWK names PS256 signs nothing else; go-jose does not look", []reason.Reason{reason.AlgorithmRefused}},
-	"crit, b64, zip":    {"RFC 7515 4.1.11, RFC 7797: no extension is known here; go-jose knows b64 and ignores zip", []reason.Reason{reason.TokenMalformed}},
-	"member twice":      {"RFC 7519 4: two readers may take another one each; go-jose looks at some levels only", []reason.Reason{reason.TokenMalformed}},
-	"claim missing":     {"RFC 9068 2.2: exp, iat and a subject; go-jose checks what is there", []reason.Reason{reason.ClaimsInvalid}},
-	"claim of a type":   {"contract §10: every claim that is read has its type; go-jose reads the registered ones, and null as absent", []reason.Reason{reason.ClaimsInvalid}},
-	"claim added":       {"RFC 8417 4.2 (events), RFC 7800 (cnf), contract §10: go-jose leaves these to the application", []reason.Reason{reason.ClaimsInvalid, reason.TypeRefused}},
-	"odd date":          {"contract §10: NumericDates from 0 to the year 9999, no exponents", []reason.Reason{reason.ClaimsInvalid}},
-	"moment of exp":     {"RFC 7519 4.1.4: on exp a token has ended; go-jose ends it after that moment", []reason.Reason{reason.TokenExpired}},
-	"no Unicode":        {"RFC 7493 2.1: go-jose makes U+FFFD of bad UTF-8 and lone surrogates, so that two subjects become one", []reason.Reason{reason.TokenMalformed}},
-	"deep or long":      {"bounds of ours: depth, JSON, a claim's length, max_token_bytes", []reason.Reason{reason.TokenMalformed, reason.TokenTooLarge, reason.ClaimsInvalid}},
-	"PSS salt":          {"RFC 7518 3.5: a salt as long as the hash; go-jose takes any length", []reason.Reason{reason.SignatureInvalid}},
-	"bits not counted":  {"RFC 7515 2, RFC 4648 3.5: one text for one value; go-jose drops them", []reason.Reason{reason.TokenMalformed}},
-	"white space":       {"RFC 7515 2: none in base64url; go-jose takes it out first", []reason.Reason{reason.TokenMalformed}},
-	"damaged, signed":   {"any of the above, by chance", []reason.Reason{reason.TokenMalformed, reason.ClaimsInvalid, reason.TypeRefused}},
-	"signature's bytes": {"bits not counted, by chance", []reason.Reason{reason.TokenMalformed}},
+	"typ":              {"RFC 9068 4, RFC 8725 3.11: go-jose leaves typ to the application", []reason.Reason{reason.TypeRefused, reason.TokenMalformed}, false},
+	"key of one alg":   {"RFC 8725 3.1: a key whose JWK names PS256 signs nothing else; go-jose does not look", []reason.Reason{reason.AlgorithmRefused}, false},
+	"crit, b64, zip":   {"RFC 7515 4.1.11, RFC 7797: no extension is known here; go-jose knows b64 and ignores zip", []reason.Reason{reason.TokenMalformed}, false},
+	"member twice":     {"RFC 7519 4: two readers may take another one each; go-jose looks at some levels only", []reason.Reason{reason.TokenMalformed}, false},
+	"claim missing":    {"RFC 9068 2.2: exp, iat and a subject; go-jose checks what is there", []reason.Reason{reason.ClaimsInvalid}, false},
+	"claim of a type":  {"contract §10: every claim that is read has its type; go-jose reads the registered ones, and null as absent", []reason.Reason{reason.ClaimsInvalid}, false},
+	"claim added":      {"RFC 8417 4.2 (events), RFC 7800 (cnf), contract §10: go-jose leaves these to the application", []reason.Reason{reason.ClaimsInvalid, reason.TypeRefused}, false},
+	"odd date":         {"contract §10: NumericDates from 0 to the year 9999, no exponents", []reason.Reason{reason.ClaimsInvalid}, false},
+	"moment of exp":    {"RFC 7519 4.1.4: on exp a token has ended; go-jose ends it after that moment", []reason.Reason{reason.TokenExpired}, false},
+	"no Unicode":       {"RFC 7493 2.1: go-jose makes U+FFFD of bad UTF-8 and lone surrogates, so that two subjects become one", []reason.Reason{reason.TokenMalformed}, false},
+	"deep or long":     {"bounds of ours: depth, JSON, a claim's length, max_token_bytes", []reason.Reason{reason.TokenMalformed, reason.TokenTooLarge, reason.ClaimsInvalid}, false},
+	"PSS salt":         {"RFC 7518 3.5: a salt as long as the hash; go-jose takes any length", []reason.Reason{reason.SignatureInvalid}, false},
+	"bits not counted": {"RFC 7515 2, RFC 4648 3.5: one text for one value; go-jose drops them", []reason.Reason{reason.TokenMalformed}, false},
+	"white space":      {"RFC 7515 2: none in base64url; go-jose takes it out first", []reason.Reason{reason.TokenMalformed}, false},
+	"damaged, signed":  {"any of the above", []reason.Reason{reason.TokenMalformed, reason.ClaimsInvalid, reason.TypeRefused}, true},
+	"a byte":           {"bits not counted: go-jose verifies what it has decoded and encoded again", []reason.Reason{reason.TokenMalformed}, true},
 }
 
 // TestDifferential: of thousands of tokens, damaged before their signature or
@@ -115,10 +145,14 @@ func TestDifferential(t *testing.T) {
 		case r != reason.OK && err != nil:
 			neither++
 		case r == reason.OK:
-			if looser[d.looser] == "" {
+			name := d.looser
+			if looser[name] == "" && oracle.withoutKid(raw, d.at) == nil {
+				name = "no kid"
+			}
+			if looser[name] == "" {
 				t.Fatalf("-seed %d, token %d (%v): accepted here, there: %v\n%s\n%s", *seed, n, d.faults, err, raw, w.idp.JWKS())
 			}
-			ours[d.looser]++
+			ours[name]++
 		default:
 			i := slices.IndexFunc(d.faults, func(f string) bool { return slices.Contains(stricter[f].ends, r) })
 			if i < 0 {
@@ -141,9 +175,9 @@ func TestDifferential(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(stricter)) {
 		for _, r := range stricter[name].ends {
 			t.Logf("accepted there alone: %-18s %5d  %-18v %s", name, theirs[name][r], r, stricter[name].why)
-		}
-		if len(theirs[name]) == 0 {
-			t.Errorf("%s: no such token was accepted there alone", name)
+			if theirs[name][r] == 0 && !stricter[name].chance {
+				t.Errorf("%s: no such token ended in %v here and was accepted there", name, r)
+			}
 		}
 	}
 	if *tokens >= 10_000 && (both < *tokens/5 || neither < *tokens/4) {
@@ -166,13 +200,13 @@ func TestDifferentialOneByOne(t *testing.T) {
 	}
 	for _, f := range faults {
 		t.Run(f.name+": "+f.what, func(t *testing.T) {
-			for range 40 {
+			for range 15 {
 				d := m.good(kids[m.rng.IntN(len(kids))])
 				f.do(m, d)
 				raw := d.raw()
 				r, err := w.Verify(raw, d.at, &Session{}), oracle.verify(raw, d.at)
 				switch {
-				case r == reason.OK && err != nil && looser[f.name] == "":
+				case r == reason.OK && err != nil && looser[f.name] == "" && oracle.withoutKid(raw, d.at) != nil:
 					t.Fatalf("accepted here, there: %v\n%s", err, raw)
 				case r != reason.OK && err == nil && !slices.Contains(stricter[f.name].ends, r):
 					t.Fatalf("%v, accepted there\n%s", r, raw)
