@@ -46,6 +46,7 @@ func newConfigValidateCommand() *cobra.Command {
 		Short: "show every error of configuration files at once",
 		Long: `Reads each file as serve would, looks at the files it names, and prints every
 error as FILE:LINE:COLUMN: MESSAGE with the line itself, on standard error.
+What is valid and could be safer is said there too, and begins with "advice:".
 Exits 0 if all files are valid and 3 if one is not.`,
 		Example: `  holdfast config validate holdfast.yaml
   holdfast config validate edge.yaml mesh.yaml && echo fine`,
@@ -57,6 +58,10 @@ Exits 0 if all files are valid and 3 if one is not.`,
 				if err != nil {
 					invalid++
 					continue
+				}
+				for _, advice := range c.Advice() {
+					advice.Message = "advice: " + advice.Message
+					fmt.Fprintln(cmd.ErrOrStderr(), advice.String())
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok (%s, %s, %s)\n", file,
 					count(len(c.Issuers), "issuer", "issuers"), count(len(c.Classes), "class", "classes"), count(len(c.Routes), "route", "routes"))

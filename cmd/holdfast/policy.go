@@ -14,6 +14,12 @@ import (
 // From the words of the configuration to what each package takes. A Config
 // that was loaded has known words only.
 
+// credentialKinds are the words of a class's match.
+var credentialKinds = map[string]extauthz.CredentialKind{
+	"header": extauthz.CredentialHeader, "cookie": extauthz.CredentialCookie,
+	"api_key": extauthz.CredentialAPIKey, "certificate": extauthz.CredentialCertificate,
+}
+
 func policyOf(c *config.Config) (*extauthz.Policy, error) {
 	p := extauthz.Config{
 		Mode:       modeOf(c.Mode),
@@ -31,11 +37,7 @@ func policyOf(c *config.Config) (*extauthz.Policy, error) {
 		p.Headers.Remove = append(p.Headers.Remove, strings.ToLower(name))
 	}
 	for _, one := range c.Credentials {
-		carrier := extauthz.Carrier{Kind: extauthz.CredentialHeader}
-		if one.Cookie != "" {
-			carrier = extauthz.Carrier{Kind: extauthz.CredentialCookie, Name: one.Cookie}
-		}
-		p.Carriers = append(p.Carriers, carrier)
+		p.Carriers = append(p.Carriers, extauthz.Carrier{Kind: credentialKinds[one.Word()], Name: one.Cookie + one.Header})
 	}
 	for i := range c.Classes {
 		p.Classes = append(p.Classes, classOf(&c.Classes[i]))
@@ -60,7 +62,7 @@ func maxKept(c *config.Config) time.Duration {
 func classOf(c *config.Class) extauthz.Class {
 	class := extauthz.Class{
 		Name: c.Name,
-		Mode: modeOf(c.Mode),
+		Mode: modeOf(c.Mode), LoginURL: c.LoginURL,
 		Match: extauthz.ClassMatch{
 			Issuers: c.Match.Issuers,
 			Clients: c.Match.Clients,
@@ -75,11 +77,7 @@ func classOf(c *config.Class) extauthz.Class {
 		class.Match.Types = append(class.Match.Types, token.MediaType(typ))
 	}
 	for _, word := range c.Match.Credential {
-		kind := extauthz.CredentialHeader
-		if word == "cookie" {
-			kind = extauthz.CredentialCookie
-		}
-		class.Match.Credentials = append(class.Match.Credentials, kind)
+		class.Match.Credentials = append(class.Match.Credentials, credentialKinds[word])
 	}
 	if len(c.Match.Claims) > 0 {
 		class.Match.Claims = make(map[string][]string, len(c.Match.Claims))
@@ -137,14 +135,19 @@ func bindingOf(words []string) (methods proof.Methods) {
 }
 
 func issuersOf(c *config.Config) (issuers []token.Issuer, sources []jwks.Source) {
-	for _, i := range c.Issuers {
+	for i := range c.Issuers {
+		one := &c.Issuers[i]
 		issuers = append(issuers, token.Issuer{
-			Name: i.Issuer, Audiences: i.Audiences, Algorithms: i.Algorithms, Types: i.TokenTypes, Skew: i.ClockSkew,
-			Claims: token.ClaimNames{Session: i.Claims.Session, Client: i.Claims.Client, Tenant: i.Claims.Tenant, Device: i.Claims.Device},
+			Name: one.Name(), Audiences: one.Audiences, Algorithms: one.Algorithms, Types: one.TokenTypes, Skew: one.ClockSkew,
+			Claims:      token.ClaimNames{Session: one.Claims.Session, Client: one.Claims.Client, Tenant: one.Claims.Tenant, Device: one.Claims.Device},
+			TrustDomain: one.TrustDomain != "", Opaque: one.Opaque(),
 		})
+		if one.Opaque() {
+			continue
+		}
 		sources = append(sources, jwks.Source{
-			Issuer: i.Issuer, URL: i.JWKSURI, File: i.JWKSFile, Refresh: i.Refresh,
-			Discover: i.JWKSURI == "" && i.JWKSFile == "",
+			Issuer: one.Name(), URL: one.JWKSURI, File: one.JWKSFile, Refresh: one.Refresh,
+			Discover: one.Discovered(), Bundle: one.TrustDomain != "",
 		})
 	}
 	return issuers, sources

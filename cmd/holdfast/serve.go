@@ -2,22 +2,20 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/cache/apikeys"
 	"github.com/holdfast-authz/holdfast/cache/feed"
 	"github.com/holdfast-authz/holdfast/cache/jwks"
 	"github.com/holdfast-authz/holdfast/cache/memo"
@@ -51,6 +49,9 @@ An invalid configuration ends with 3 and every error of the file.`,
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			for _, advice := range c.Advice() {
+				log.Warn("configuration", "advice", advice.Summary())
+			}
 			return serve(cmd.Context(), c, log)
 		},
 	}
@@ -74,6 +75,8 @@ type process struct {
 	good, bad *memo.Memo
 	replay    *cache.Replay
 	nonces    proof.Nonces
+	apiKeys   *apikeys.Store // nil: there are none
+	feedKey   []byte
 	feed      *feed.Feed
 	broker    *feed.Embedded
 	head      *feed.Head
@@ -108,8 +111,7 @@ func (p *process) openFeed() (err error) {
 	if p.broker, err = feed.OpenEmbedded(feed.EmbeddedConfig{Directory: c.Embedded.Directory, Logger: p.log}); err != nil {
 		return err
 	}
-	key, err := feed.LoadKey(c.KeyFile, true)
-	if err != nil {
+	if p.feedKey, err = feed.LoadKey(c.KeyFile, true); err != nil {
 		return err
 	}
 	if info, err := os.Stat(c.KeyFile); err == nil && info.Mode().Perm()&0o044 != 0 {
@@ -119,7 +121,7 @@ func (p *process) openFeed() (err error) {
 		return err
 	}
 	p.feed, err = feed.New(feed.Config{
-		Log: p.broker, Key: key, Head: p.head, MaxAge: c.MaxAge, Sync: p.sync, Logger: p.log,
+		Log: p.broker, Key: p.feedKey, Head: p.head, MaxAge: c.MaxAge, Sync: p.sync, Logger: p.log,
 		Apply: p.apply,
 	})
 	return err
@@ -148,8 +150,22 @@ func (p *process) apply(number uint64, at time.Time, events []cache.Event) {
 
 func (p *process) openKeys() (err error) {
 	_, sources := issuersOf(p.config)
-	p.keys, err = jwks.New(jwks.Config{Sources: sources, Logger: p.log})
-	return err
+	if p.keys, err = jwks.New(jwks.Config{Sources: sources, Logger: p.log}); err != nil || p.config.APIKeys == nil {
+		return err
+	}
+	if p.apiKeys, err = apikeys.New(apikeys.Config{File: p.config.APIKeys.File, Logger: p.log}); err != nil {
+		return err
+	}
+	return p.apiKeys.Load()
+}
+
+// apiKey looks an API key up by its digest, for the checks.
+func (p *process) apiKey(sum [32]byte) (token.APIKey, bool) {
+	e, ok := p.apiKeys.Lookup(sum)
+	if !ok {
+		return token.APIKey{}, false
+	}
+	return token.APIKey{ID: e.ID, Client: e.Client, Scope: e.Scope, Tenant: e.Tenant, Created: e.Created, Expires: e.Expires}, true
 }
 
 func (p *process) openObserve() (err error) {
@@ -180,7 +196,7 @@ func (p *process) openObserve() (err error) {
 		o.Routes = append(o.Routes, c.Routes[i].Name)
 	}
 	for i := range c.Issuers {
-		o.Issuers = append(o.Issuers, c.Issuers[i].Issuer)
+		o.Issuers = append(o.Issuers, c.Issuers[i].Name())
 	}
 	p.metrics = observe.New(o)
 	return nil
@@ -193,11 +209,15 @@ func (p *process) openCheck() error {
 	}
 	slots := server.NewSlots(p.config.Limits.MaxVerifications)
 	issuers, _ := issuersOf(p.config)
-	tokens, err := token.New(token.Config{
+	verify := token.Config{
 		Issuers: issuers, Keys: p.keys, Good: p.good, Bad: p.bad,
 		MaxBytes: p.config.Limits.MaxTokenBytes, Classify: policy.Classify,
 		Acquire: slots.Acquire, Release: slots.Release, Verified: p.metrics.Verified,
-	})
+	}
+	if p.apiKeys != nil {
+		verify.APIKeys = p.apiKey
+	}
+	tokens, err := token.New(verify)
 	if err != nil {
 		return err
 	}
@@ -263,8 +283,11 @@ func (p *process) openAdmin() (err error) {
 	}
 	for i := range c.Issuers {
 		cfg.Issuers = append(cfg.Issuers, admin.Issuer{
-			Name: c.Issuers[i].Issuer, MaxLife: longestLife(c, c.Issuers[i].Issuer), ClockSkew: c.Issuers[i].ClockSkew,
+			Name: c.Issuers[i].Name(), MaxLife: longestLife(c, c.Issuers[i].Name()), ClockSkew: c.Issuers[i].ClockSkew,
 		})
+	}
+	if c.APIKeys != nil {
+		cfg.Issuers = append(cfg.Issuers, admin.Issuer{Name: token.APIKeys, Lasting: true})
 	}
 	p.admin, err = admin.New(cfg)
 	return err
@@ -290,6 +313,11 @@ func longestLife(c *config.Config, issuer string) (longest time.Duration) {
 func (p *process) readiness() []admin.Check {
 	ok, why := p.keys.Ready()
 	checks := []admin.Check{{Name: "keys", OK: ok, Detail: why}}
+	if p.apiKeys != nil {
+		if s := p.apiKeys.Status(); s.Failing {
+			checks = append(checks, admin.Check{Name: "api_keys", OK: s.Usable, Advisory: true, Detail: "the last good file is in force: " + s.LastError})
+		}
+	}
 	if p.check.Draining() {
 		checks = append(checks, admin.Check{Name: "draining", OK: false, Detail: "the process is being stopped"})
 	}
@@ -320,6 +348,9 @@ func (p *process) run(ctx context.Context) error {
 	below, base := errgroup.WithContext(base)
 	below.Go(func() error { return p.feed.Run(base) })
 	below.Go(func() error { return p.keys.Run(base) })
+	if p.apiKeys != nil {
+		below.Go(func() error { return p.apiKeys.Run(base) })
+	}
 	below.Go(func() error { return p.decisions.Run(base) })
 	below.Go(func() error { return p.sweep(base) })
 	below.Go(func() error { return p.announce(base) })
@@ -352,85 +383,6 @@ func (p *process) drain() error {
 	err := p.admin.Shutdown(ctx)
 	p.log.Info("stopped")
 	return err
-}
-
-// announce tells Envoy's health checks when the feed was first read, to its end
-// or to where it breaks. Staleness is no matter of health: every class has its
-// own answer to it, and one that denies must not be kept from a proxy that
-// fails open.
-func (p *process) announce(ctx context.Context) error {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for p.sync.Health(time.Now(), p.config.Feed.MaxAge) == cache.NotReady {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-poll.C:
-		}
-	}
-	p.check.SetServing(true)
-	p.log.Info("serving", "feed", p.sync.Health(time.Now(), p.config.Feed.MaxAge).String(), "records", p.sync.Number(), "took", time.Since(p.started).Round(time.Millisecond))
-	return nil
-}
-
-// hangups opens the decision log anew at each SIGHUP, for whoever rotates it.
-func (p *process) hangups(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hangup:
-			p.decisions.Reopen()
-			p.log.Info("decision log opened anew; the configuration stays as it is until a restart")
-		}
-	}
-}
-
-// nonceKeyLife is how long a key gives out DPoP nonces.
-const nonceKeyLife = time.Hour
-
-// rotateNonces makes the keys of the nonces: this replica's own. A client with
-// a nonce of an earlier process is given a new one, and tries again.
-func (p *process) rotateNonces(ctx context.Context) error {
-	ticker := time.NewTicker(nonceKeyLife)
-	defer ticker.Stop()
-	var current, previous proof.NonceKey
-	for now := time.Now(); ; {
-		previous, current = current, proof.NonceKey{Start: now}
-		_, _ = rand.Read(current.Key[:]) // never fails: crypto/rand, Go 1.24
-		p.nonces.SetKeys(current, previous)
-		select {
-		case <-ctx.Done():
-			return nil
-		case now = <-ticker.C:
-		}
-	}
-}
-
-// sweepEvery is how often expired revocations give back their memory.
-const sweepEvery = 30 * time.Second
-
-// sweep forgets what has expired, by a clock that no jump moves forward: the
-// time that has really passed since the start.
-func (p *process) sweep(ctx context.Context) error {
-	ticker := time.NewTicker(sweepEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-ticker.C:
-			steady := p.started.Add(now.Sub(p.started)) // the monotonic difference
-			if now.Round(0).Before(steady) {
-				steady = now
-			}
-			p.index.Expire(steady)
-			p.evidence.Expire(steady)
-		}
-	}
 }
 
 // close gives back what was opened, in the opposite order.

@@ -10,6 +10,9 @@ import (
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
 )
 
+// Introspection stands for the algorithm where no signature is checked.
+const Introspection = "introspection"
+
 // Opaque says who knows what credentials mean that are no JWT (RFC 7662).
 type Opaque struct {
 	Issuer string // one of Config.Issuers
@@ -20,9 +23,8 @@ type Opaque struct {
 	// no JWT.
 	Introspect func(token string) (claims *jose.Object, r reason.Reason)
 
-	// Memo remembers answers, both good and bad; nil asks each time. MaxAge is
-	// how long one serves, counted from before it was asked for.
-	Memo   Memo
+	// MaxAge is how long an answer serves, counted from before it was asked
+	// for, where Config.Good and Config.Bad keep it for so long.
 	MaxAge time.Duration
 }
 
@@ -44,6 +46,9 @@ func (v *Verifier) opaque(raw string, now time.Time, s *Session) reason.Reason {
 		return r
 	}
 	claims, r := v.c.Opaque.Introspect(raw)
+	if v.c.Verified != nil && (r == reason.OK || r == reason.TokenRevoked) {
+		v.c.Verified(i.Name, Introspection, r == reason.OK)
+	}
 	if r == reason.OK {
 		r = v.active(i, claims, s)
 	}
@@ -95,18 +100,15 @@ func (v *Verifier) active(i *issuer, claims *jose.Object, s *Session) reason.Rea
 // answer remembers what the issuer said, from the moment when it was asked. An
 // answer that another check has brought meanwhile stays: it is the older one.
 func (v *Verifier) answer(i *issuer, asked time.Time, s *Session, r reason.Reason) {
-	m := v.c.Opaque.Memo
+	m, kind := v.c.Good, byte(entryActive)
+	if r != reason.OK {
+		m, kind = v.c.Bad, entryInactive
+	}
 	if m == nil {
 		return
 	}
-	var old Session
-	old.digest = s.digest
-	if _, ok := v.answered(i, asked, &old); ok {
+	if _, known := v.heard(m, kind, i, asked, &s.digest); known {
 		return
-	}
-	kind := byte(entryInactive)
-	if r == reason.OK {
-		kind = entryActive
 	}
 	b := v.guard(kind, &s.digest, i.Name, [16]byte{})
 	b = binary.LittleEndian.AppendUint64(b, uint64(asked.UnixNano()))
@@ -117,27 +119,27 @@ func (v *Verifier) answer(i *issuer, asked time.Time, s *Session, r reason.Reaso
 }
 
 // answered looks for an answer that is still good at now.
-func (v *Verifier) answered(i *issuer, now time.Time, s *Session) (reason.Reason, bool) {
-	for _, kind := range [...]byte{entryActive, entryInactive} {
-		body, of, id := v.entry(v.c.Opaque.Memo, kind, &s.digest)
-		if of != i || id != ([16]byte{}) || len(body) < 8 {
-			continue
-		}
-		age := now.Sub(time.Unix(0, int64(binary.LittleEndian.Uint64(body))))
-		if age < 0 || age > v.c.Opaque.MaxAge {
-			return 0, false
-		}
-		if kind == entryInactive {
-			return reason.TokenRevoked, true
-		}
-		if !s.decode(body[8:]) {
+func (v *Verifier) answered(i *issuer, now time.Time, s *Session) (r reason.Reason, ok bool) {
+	if body, ok := v.heard(v.c.Good, entryActive, i, now, &s.digest); ok {
+		if !s.decode(body) {
 			*s = Session{digest: s.digest}
 			return 0, false
 		}
 		s.Issuer = i.Name
 		return s.timely(i, now), true
 	}
-	return 0, false
+	_, ok = v.heard(v.c.Bad, entryInactive, i, now, &s.digest)
+	return reason.TokenRevoked, ok
+}
+
+// heard is one remembered answer, without its guard and time.
+func (v *Verifier) heard(m Memo, kind byte, i *issuer, now time.Time, digest *[32]byte) (body []byte, ok bool) {
+	body, of, keys := v.entry(m, kind, digest)
+	if of != i || keys != ([16]byte{}) || len(body) < 8 {
+		return nil, false
+	}
+	age := now.Sub(time.Unix(0, int64(binary.LittleEndian.Uint64(body))))
+	return body[8:], age >= 0 && age <= v.c.Opaque.MaxAge
 }
 
 // b64token is the form of a bearer token (RFC 6750, 2.1). What is not of it

@@ -113,6 +113,9 @@ type Issuer struct {
 	// class that is most lenient.
 	MaxLife   time.Duration
 	ClockSkew time.Duration
+	// Lasting: its credentials may have no end. A revocation of one is kept
+	// until it is lifted.
+	Lasting bool
 }
 
 // Check is one line of readiness.

@@ -98,8 +98,11 @@ func startOver(t *testing.T, memory *feed.Memory, change ...func(*Config)) *worl
 	w.config = Config{
 		Address: "127.0.0.1:0", Version: "test", Index: index, Evidence: cache.NewEvidence(), Sync: sync,
 		MaxAge: time.Minute, Retention: 720 * time.Hour,
-		Issuers: []Issuer{{idp, time.Hour, 30 * time.Second}, {lender, 2 * time.Hour, 5 * time.Second}},
-		Append:  f.Append, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
+		Issuers: []Issuer{
+			{Name: idp, MaxLife: time.Hour, ClockSkew: 30 * time.Second},
+			{Name: lender, MaxLife: 2 * time.Hour, ClockSkew: 5 * time.Second},
+		},
+		Append: f.Append, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
 		Logger: slog.New(slog.NewJSONHandler(w.log, nil)),
 		Count: func(kind, result string) {
 			w.mu.Lock()

@@ -55,7 +55,7 @@ func (o *order) event(it *item, at string, c *Config, now time.Time) cache.Event
 	}
 	e.Key = cache.KeyOf(kind, e.Issuer, e.Value)
 	e.Before = o.notBefore(it, at, now, c.skew(issuerOf(kind, it)))
-	e.Until = wholeSecond(now.Add(o.ttl(it, at, c, issuerOf(kind, it))))
+	e.Until = wholeSecond(now.Add(o.ttl(it, at, kind, c)))
 	if err := e.Validate(); err != nil && len(o.faults) == 0 {
 		o.faults.add(at, "%v", err)
 	}
@@ -142,27 +142,48 @@ func (o *order) notBefore(it *item, at string, now time.Time, skew time.Duration
 	return t.UTC().Truncate(time.Second)
 }
 
+// forEver is how long a revocation is kept that nothing but unrevoke ends.
+const forEver = 100 * 365 * 24 * time.Hour
+
 // ttl is how long a revocation holds: as long as is asked for, and unless that
-// is forced, as long as a token that it hits can be accepted.
-func (o *order) ttl(it *item, at string, c *Config, issuer string) time.Duration {
+// is forced, as long as a credential that it hits can be accepted.
+func (o *order) ttl(it *item, at string, kind cache.Kinds, c *Config) time.Duration {
+	issuer := issuerOf(kind, it)
 	d := c.Retention
-	if it.TTL != "" {
+	switch {
+	case it.TTL != "":
 		var err error
 		if d, err = time.ParseDuration(it.TTL); err != nil || d <= 0 {
 			o.faults.add(at+"/ttl", "is not a duration above 0, such as 12h")
 			return c.Retention
 		}
+	case c.lasting(issuer, kind):
+		return forEver
 	}
 	if it.Force {
 		return d
 	}
 	life := c.longestLife(issuer)
+	if issuer != "" && c.lasting(issuer, kind) {
+		life = forEver
+	}
 	if it.TTL != "" && d < life {
 		o.short.add(at+"/ttl", "is shorter than the %v that a token hit by it can live, so that it would come back; "+
 			"leave ttl out, or use force", life)
 	}
 	// The skew lets a token begin ahead of our clock and end behind it.
 	return max(d, life+2*c.skew(issuer))
+}
+
+// lasting tells whether a revocation may hit a credential that has no end. A
+// hash may be that of one.
+func (c *Config) lasting(issuer string, kind cache.Kinds) bool {
+	for i := range c.Issuers {
+		if c.Issuers[i].Lasting && (kind == cache.TokenHash || c.Issuers[i].Name == issuer) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Config) known(issuer string) bool {

@@ -253,6 +253,38 @@ func TestRevokeDefaults(t *testing.T) {
 	}
 }
 
+// TestLasting: what may be an API key, which has no end of its own, is revoked
+// until somebody lifts it; a shorter time has to be forced.
+func TestLasting(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	w := start(t, func(c *Config) {
+		c.Now = func() time.Time { return now }
+		c.Issuers = append(c.Issuers, Issuer{Name: "api_keys", Lasting: true})
+	})
+	for body, years := range map[string]bool{
+		`{"kind":"client","value":"reports","issuer":"api_keys"}`:            true,
+		`{"kind":"token","value":"key-1","issuer":"api_keys"}`:               true,
+		`{"kind":"issuer","value":"api_keys"}`:                               true,
+		`{"kind":"token_hash","value":"` + thumb + `"}`:                      true,
+		`{"kind":"token_hash","value":"` + thumb + `","ttl":"720h"}`:         false,
+		`{"kind":"binding_key","value":"` + thumb + `"}`:                     false,
+		`{"kind":"client","value":"web","issuer":"` + idp + `"}`:             false,
+		`{"kind":"session","value":"s","issuer":"` + idp + `","ttl":"720h"}`: false,
+	} {
+		expires, err := time.Parse(time.RFC3339, w.revoke(t, body)["expires"].(string))
+		if err != nil || expires.After(now.Add(90*365*24*time.Hour)) != years {
+			t.Errorf("%s expires %v, %v", body, expires, err)
+		}
+	}
+	short := `{"kind":"client","value":"reports","issuer":"api_keys","ttl":"720h"}`
+	if got := w.do(t, ask{method: "POST", path: "/v1/revocations", body: short}); got.status != 422 {
+		t.Errorf("a client of API keys for 720h: %d", got.status)
+	}
+	if got := w.do(t, ask{method: "POST", path: "/v1/revocations?force", body: short}); got.status != 201 {
+		t.Errorf("the same by force: %d", got.status)
+	}
+}
+
 // TestForce takes a ttl that tokens may outlive, asked for in any of its ways.
 func TestForce(t *testing.T) {
 	w := start(t)

@@ -3,11 +3,14 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
 
 // maxClasses is what a verified token can remember: one bit a class.
@@ -29,7 +32,30 @@ func (c *Config) checkClasses() {
 			MaxAuthAge: class.MaxAuthAge, ACR: class.ACR, MaxAge: class.MaxAge,
 			MaxLifetime: class.MaxLifetime, AbsoluteTimeout: class.AbsoluteTimeout, Scopes: class.Scopes,
 		})
+		c.checkLogin(path+".login_url", class.LoginURL)
 		c.checkReached(path, i)
+	}
+}
+
+// checkLogin holds login_url to where a browser may be sent. What the request
+// puts into it may stand in its query only, where it can not change the rest.
+func (c *Config) checkLogin(path, login string) {
+	if !c.file.Given(path) {
+		return
+	}
+	const place = "{url}"
+	u, err := url.Parse(strings.ReplaceAll(login, place, "url"))
+	switch before, _, _ := strings.Cut(login, "?"); {
+	case err == nil && u.User != nil:
+		c.say(path, "%s has a user in it, which would end up in everybody's browser: remove it", path)
+	case err != nil || u.Host == "":
+		c.say(path, "%s is %s: it must be a URL such as https://login.example/?return_to={url}", path, strict.Quote(login))
+	case u.Scheme != "https" && (u.Scheme != "http" || !isLocal(net.JoinHostPort(u.Hostname(), "0"))):
+		c.say(path, "%s is %s: it must be https, or http to a loopback host", path, strict.Quote(login))
+	case strings.Contains(before, place) || strings.Contains(u.Fragment, "url") && strings.Contains(login[strings.IndexByte(login, '#')+1:], place):
+		c.say(path, "%s is %s: {url} may stand in the query only", path, strict.Quote(login))
+	case strings.ContainsAny(strings.ReplaceAll(login, place, ""), "{} \"\\<>") || strings.ContainsFunc(login, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		c.say(path, "%s is %s: it has characters that no URL has; the only place holder is {url}", path, strict.Quote(login))
 	}
 }
 
@@ -104,22 +130,25 @@ func (c *Config) checkDemands(path string, r *Require) {
 func (c *Config) checkClassMatch(path string, m *ClassMatch) {
 	var names, types []string
 	for i := range c.Issuers {
-		names = append(names, c.Issuers[i].Issuer)
-		if len(m.Issuers) > 0 && !slices.Contains(m.Issuers, c.Issuers[i].Issuer) {
+		names = append(names, c.Issuers[i].Name())
+		if len(m.Issuers) > 0 && !slices.Contains(m.Issuers, c.Issuers[i].Name()) {
 			continue
 		}
 		for _, typ := range c.Issuers[i].TokenTypes {
 			types = append(types, mediaType(typ))
 		}
 	}
+	if c.APIKeys != nil {
+		names = append(names, token.APIKeys)
+	}
 	for i, issuer := range m.Issuers {
-		if !slices.Contains(names, issuer) && c.cleanIssuers("issuer") {
+		if !slices.Contains(names, issuer) && c.cleanIssuers("issuer") && c.cleanIssuers("trust_domain") {
 			c.say(c.element(path+".issuers", i), "%s names the issuer %s, which is not configured%s", path, strict.Quote(issuer), strict.DidYouMean(issuer, names))
 		}
 	}
 	for i, word := range m.Credential {
 		if p := c.element(path+".credential", i); c.file.Clean(p) && c.file.Clean("credentials") && !slices.Contains(c.carriers(), word) {
-			c.say(p, "%s asks for a credential in a %s, and credentials names none", path, word)
+			c.say(p, "%s asks for a credential of kind %s, and credentials names none", path, word)
 		}
 	}
 	for i, client := range m.Clients {
@@ -178,7 +207,10 @@ func (c *Config) classCovers(earlier, later *ClassMatch) bool {
 
 func (c *Config) allIssuers() (all []string) {
 	for i := range c.Issuers {
-		all = append(all, c.Issuers[i].Issuer)
+		all = append(all, c.Issuers[i].Name())
+	}
+	if c.APIKeys != nil {
+		all = append(all, token.APIKeys)
 	}
 	return all
 }

@@ -41,6 +41,8 @@ type Config struct {
 	Issuers []Issuer `yaml:"issuers" jsonschema:"required,minItems=1"`
 	// Where a credential may be in a request.
 	Credentials []Credential `yaml:"credentials" jsonschema:"minItems=1"`
+	// API keys, which are sessions like any other.
+	APIKeys *APIKeys `yaml:"api_keys"`
 	// Kinds of session. The first whose match holds is the session's class; a session of no class is denied. At least one.
 	Classes []Class `yaml:"classes" jsonschema:"required,minItems=1,maxItems=64"`
 	// Kinds of request. A route adds to what the class demands and never loosens it.
@@ -136,6 +138,12 @@ type AdminTLS struct {
 type LaterListener struct {
 	// Only "" (off).
 	Address string `yaml:"address" jsonschema:"maxLength=0"`
+}
+
+// APIKeys says which API keys there are.
+type APIKeys struct {
+	// YAML list of entries {id, sha256, client, scopes, tenant, created, expires, owner}: holdfast token hash makes one. Read again when it changes.
+	File string `yaml:"file" jsonschema:"required"`
 }
 
 // DPoP says which proofs of possession hold.

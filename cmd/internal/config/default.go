@@ -29,6 +29,11 @@ func (i *Issuer) SetDefaults() {
 	i.Claims = ClaimNames{Session: "sid", Client: "client_id", Tenant: "tenant", Device: "device_id"}
 }
 
+func (i *Introspection) SetDefaults() {
+	i.Timeout = 200 * time.Millisecond
+	i.MaxTTL = 10 * time.Second
+}
+
 func (c *Class) SetDefaults() { c.OnFeedStale = "error" }
 
 func (f *Feed) SetDefaults() {
@@ -56,5 +61,15 @@ func (l *Limits) SetDefaults() { l.MaxTokenBytes = 8192 }
 func (c *Config) derive() {
 	if !c.file.Given("feed.key_file") {
 		c.Feed.KeyFile = filepath.Join(c.Feed.Embedded.Directory, "feed.key")
+	}
+	for i := range c.Issuers {
+		if is, path := &c.Issuers[i], index("issuers", i); is.TrustDomain != "" {
+			if !c.file.Given(path + ".algorithms") {
+				is.Algorithms = []string{"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"}
+			}
+			if !c.file.Given(path + ".token_types") {
+				is.TokenTypes = []string{"JWT", "JOSE", ""}
+			}
+		}
 	}
 }

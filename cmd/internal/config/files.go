@@ -11,13 +11,25 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/holdfast-authz/holdfast/cache/apikeys"
 	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
 
 // checkFiles sees that what the configuration names is there and can be used.
 func (c *Config) checkFiles() {
 	for i := range c.Issuers {
-		c.readable(index("issuers", i)+".jwks_file", c.Issuers[i].JWKSFile)
+		path := index("issuers", i)
+		c.readable(path+".jwks_file", c.Issuers[i].JWKSFile)
+		if in := c.Issuers[i].Introspection; in != nil {
+			c.readable(path+".introspection.client_secret_file", in.ClientSecretFile)
+		}
+	}
+	if keys := c.APIKeys; keys != nil {
+		if raw := c.readable("api_keys.file", keys.File); raw != nil {
+			if _, err := apikeys.Parse(keys.File, raw); err != nil {
+				c.say("api_keys.file", "api_keys.file: %s", err)
+			}
+		}
 	}
 	if t := c.Listen.Check.TLS; t != nil {
 		c.tlsFiles("listen.check.tls", t.CertFile, t.KeyFile, t.ClientCAFile)

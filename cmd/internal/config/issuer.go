@@ -1,14 +1,13 @@
 package config
 
 import (
-	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/holdfast-authz/holdfast/cache/jwks"
-
 	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
 
 const (
@@ -20,22 +19,47 @@ func (c *Config) checkIssuers() {
 	if len(c.Issuers) == 0 {
 		c.say("issuers", "no issuers: without one no token can be accepted")
 	}
-	first := map[string]int{}
+	first, introspected := map[string]int{}, -1
 	for i := range c.Issuers {
 		is, path := &c.Issuers[i], index("issuers", i)
-		if j, twice := first[is.Issuer]; twice && is.Issuer != "" {
-			c.say(path+".issuer", "duplicate issuer %s: it is %s already", strict.Quote(is.Issuer), index("issuers", j))
+		if j, twice := first[is.Name()]; twice && is.Name() != "" {
+			c.say(path+"."+is.key(), "duplicate issuer %s: it is %s already", strict.Quote(is.Name()), index("issuers", j))
 		} else {
-			first[is.Issuer] = i
+			first[is.Name()] = i
 		}
 		c.checkIssuer(path, is)
+		if is.Introspection == nil {
+			continue
+		}
+		if introspected >= 0 {
+			c.say(path+".introspection", "%s.introspection: %s has one too, and a credential that is no JWT does not say whose it is", path, index("issuers", introspected))
+		}
+		introspected = i
+		c.checkIntrospection(path+".introspection", is.Introspection)
 	}
 }
 
+// key is the key that names the issuer.
+func (i *Issuer) key() string {
+	if i.TrustDomain != "" {
+		return "trust_domain"
+	}
+	return "issuer"
+}
+
 func (c *Config) checkIssuer(path string, is *Issuer) {
-	switch {
+	switch named := c.file.Given(path + ".issuer"); {
+	case named && c.file.Given(path+".trust_domain"):
+		c.say(path+".trust_domain", "%s has both issuer and trust_domain: make two entries of it", path)
+	case c.file.Given(path + ".trust_domain"):
+		c.checkTrustDomain(path, is)
+	case !named && c.file.Clean(path):
+		c.say(path, "%s names neither issuer nor trust_domain", path)
 	case is.Issuer == "":
-	case is.JWKSURI == "" && is.JWKSFile == "": // keys are looked for there
+		c.say(path+".issuer", "%s.issuer is empty", path)
+	case is.Issuer == token.APIKeys:
+		c.say(path+".issuer", "%s.issuer is %s, which is the name for all API keys", path, is.Issuer)
+	case is.Discovered():
 		if err := jwks.CheckIssuerURL(is.Issuer); err != nil {
 			c.say(path+".issuer", "%s.issuer: %s", path, err)
 		}
@@ -70,6 +94,58 @@ func (c *Config) checkIssuer(path string, is *Issuer) {
 	}
 }
 
+func (c *Config) checkTrustDomain(path string, is *Issuer) {
+	id, ok := token.ParseSPIFFEID("spiffe://" + is.TrustDomain)
+	switch {
+	case strings.HasPrefix(is.TrustDomain, "spiffe:"):
+		c.say(path+".trust_domain", "%s.trust_domain is %s: write the domain alone, without spiffe://", path, strict.Quote(is.TrustDomain))
+	case !ok || id.Path() != "":
+		c.say(path+".trust_domain", "%s.trust_domain is %s: a trust domain has lower-case letters, digits, dots, dashes and underscores, such as prod.example", path, strict.Quote(is.TrustDomain))
+	case is.JWKSURI == "" && is.JWKSFile == "":
+		c.say(path, "%s: the keys of the trust domain %s are not known: set jwks_file or jwks_uri to its bundle", path, strict.Quote(is.TrustDomain))
+	}
+	if is.Introspection != nil {
+		c.say(path+".introspection", "%s.introspection: a trust domain has nobody to ask", path)
+	}
+	for j, alg := range is.Algorithms {
+		if !c.file.Given(path + ".algorithms") {
+			break
+		}
+		if alg == "EdDSA" || alg == "Ed25519" {
+			c.say(index(path+".algorithms", j), "%s is %s, which no JWT-SVID may have", index(path+".algorithms", j), alg)
+		}
+	}
+}
+
+// Bounds of introspection: a check waits for it.
+const (
+	maxIntrospection = 5 * time.Second
+	maxAnswerTTL     = 5 * time.Minute
+)
+
+func (c *Config) checkIntrospection(path string, in *Introspection) {
+	if in.URL != "" {
+		if err := jwks.CheckURL(in.URL); err != nil {
+			c.say(path+".url", "%s.url: %s", path, err)
+		}
+	}
+	for _, limit := range []struct {
+		key        string
+		value, max time.Duration
+		why        string
+	}{
+		{"timeout", in.Timeout, maxIntrospection, "the proxy does not wait for longer"},
+		{"max_ttl", in.MaxTTL, maxAnswerTTL, "a token that is withdrawn at the issuer lives on for so long"},
+	} {
+		switch p := path + "." + limit.key; {
+		case limit.value <= 0:
+			c.positive(p, limit.value, "")
+		case limit.value > limit.max:
+			c.say(p, "%s is %s: it must be at most %s: %s", p, strict.Short(limit.value), strict.Short(limit.max), limit.why)
+		}
+	}
+}
+
 func (c *Config) checkTokenType(path, typ string) {
 	if strings.ContainsAny(typ, " \t,;*\"") {
 		c.say(path, "%s is %s: it must be a media type such as at+jwt", path, strict.Quote(typ))
@@ -79,53 +155,4 @@ func (c *Config) checkTokenType(path, typ string) {
 // mediaType is a JOSE typ as it is compared: RFC 7515, 4.1.9.
 func mediaType(typ string) string {
 	return strings.TrimPrefix(strings.ToLower(typ), "application/")
-}
-
-func (c *Config) checkCredentials() {
-	if len(c.Credentials) == 0 {
-		c.say("credentials", "credentials is empty: no request could carry one")
-	}
-	first := map[Credential]int{}
-	for i := range c.Credentials {
-		credential, path := &c.Credentials[i], index("credentials", i)
-		credential.Header = strings.ToLower(credential.Header)
-		switch {
-		case !c.file.Clean(path):
-			continue
-		case (credential.Header == "") == (credential.Cookie == ""):
-			c.say(path, "%s must name a header or a cookie, one of the two", path)
-			continue
-		case credential.Header != "" && credential.Header != "authorization":
-			c.say(path+".header", "%s.header is %s: this version of holdfast reads only authorization", path, strict.Quote(credential.Header))
-			continue
-		case credential.Cookie != "" && !isToken(credential.Cookie):
-			c.say(path+".cookie", "%s.cookie is %s: it must be a cookie's name, such as __Host-session", path, strict.Quote(credential.Cookie))
-			continue
-		}
-		if j, twice := first[*credential]; twice {
-			c.say(path, "duplicate credential %s: it is %s already", credential.Header+credential.Cookie, index("credentials", j))
-		}
-		first[*credential] = i
-	}
-}
-
-// isToken: RFC 9110, 5.6.2, which RFC 6265bis takes for a cookie's name.
-func isToken(name string) bool {
-	return !strings.ContainsFunc(name, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
-	})
-}
-
-// carriers are the ways in which a credential may come, in a class's words.
-func (c *Config) carriers() (all []string) {
-	for i := range c.Credentials {
-		word := "header"
-		if c.Credentials[i].Cookie != "" {
-			word = "cookie"
-		}
-		if !slices.Contains(all, word) {
-			all = append(all, word)
-		}
-	}
-	return all
 }

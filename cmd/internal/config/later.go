@@ -4,12 +4,11 @@ package config
 // that it does not have stand in the later tags of their fields.
 
 func (*Config) NotYet() []string {
-	return []string{"api_keys", "receivers", "cookies", "signals"}
+	return []string{"receivers", "cookies", "signals"}
 }
 func (*LaterListener) NotYet() []string { return []string{"tls"} }
-func (*Issuer) NotYet() []string        { return []string{"status_lists", "introspection", "trust_domain"} }
-func (*Credential) NotYet() []string    { return []string{"kind", "certificate"} }
-func (*Class) NotYet() []string         { return []string{"idle_timeout", "login_url"} }
+func (*Issuer) NotYet() []string        { return []string{"status_lists"} }
+func (*Class) NotYet() []string         { return []string{"idle_timeout"} }
 func (*Route) NotYet() []string         { return []string{"streams"} }
 func (*Require) NotYet() []string       { return []string{"idle_timeout"} }
 func (*Feed) NotYet() []string          { return []string{"nats", "snapshot"} }

@@ -24,13 +24,15 @@ import (
 	"github.com/holdfast-authz/holdfast/cache/memo"
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
 	"github.com/holdfast-authz/holdfast/extauthz/server"
+	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
 
 // other stands for a label value that is in no list.
 const other = "other"
 
-// algorithms are those that a signature may be checked with (contract §2).
-var algorithms = []string{"ES256", "ES384", "EdDSA", "PS256", "RS256"}
+// algorithms are those that a signature may be checked with (contract §2), and
+// the word for the answers of an issuer that was asked.
+var algorithms = []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", token.Introspection}
 
 func name(short string) string { return "holdfast_" + short }
 

@@ -54,6 +54,7 @@ func (f *File) decode(n *yaml.Node, path string, v reflect.Value, tag Tag) {
 	if v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
+		SetDefaults(v)
 	}
 	switch into := v.Addr().Interface().(type) {
 	case Decoder:

@@ -138,6 +138,16 @@ func (f *File) Say(path, format string, args ...any) {
 	}
 }
 
+// Note is a remark about the value at a path, which is no problem of the file.
+func (f *File) Note(path, format string, args ...any) Problem {
+	p := Problem{File: f.name, Message: strings.Map(printable, fmt.Sprintf(format, args...))}
+	if at, ok := f.values[path]; ok {
+		p.Line, p.Column = at.line, at.column
+		p.Text = password.ReplaceAllStringFunc(f.lines[at.line-1], mask)
+	}
+	return p
+}
+
 // Refuse notes a problem with a node, for Decoders.
 func (f *File) Refuse(n *yaml.Node, path, format string, args ...any) {
 	f.spoil(path)
