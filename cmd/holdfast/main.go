@@ -86,6 +86,7 @@ every request that Envoy or Istio asks it about: binding, freshness, revocation.
 		newServeCommand(), newConfigCommand(),
 		newRevokeCommand(), newUnrevokeCommand(), newRevocationsCommand(),
 		newStatusCommand(), newFeedCommand(), newKeysCommand(),
+		newTokenCommand(), newDPoPCommand(),
 		newDemoCommand(), newVersionCommand(), newManCommand(root),
 	)
 	usageErrors(root)
