@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/holdfast-authz/holdfast/cache/dial"
 	"github.com/holdfast-authz/holdfast/cache/jose"
 )
 
@@ -57,12 +58,12 @@ func (f *fetcher) metadata(ctx context.Context, from string) (string, error) {
 	if !ok || location == "" {
 		return "", &fault{"metadata", fmt.Errorf("get %s: it names no jwks_uri: configure one", from)}
 	}
-	u, err := parseURL(location)
+	u, err := dial.ParseURL(location)
 	if err != nil {
 		return "", &fault{"metadata", fmt.Errorf("get %s: jwks_uri: %w", from, err)}
 	}
 	// Only the configuration may name loopback; a document may not lead there.
-	if namesLoopback(u.Hostname()) && !f.loopback {
+	if dial.NamesLoopback(u.Hostname()) && !f.loopback {
 		return "", &fault{"metadata", fmt.Errorf("get %s: jwks_uri is on loopback, and the issuer is not", from)}
 	}
 	return location, nil

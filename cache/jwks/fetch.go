@@ -10,14 +10,14 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/holdfast-authz/holdfast/cache/dial"
 	"github.com/holdfast-authz/holdfast/cache/jose"
 )
 
 // Limits of one response. The time is Config.Timeout, over all of them.
 const (
-	maxBody   = 1 << 20  // after decompression
-	maxHeader = 64 << 10 // all fields together
-	maxETag   = 256
+	maxBody = 1 << 20 // after decompression
+	maxETag = 256
 )
 
 // fault is a failed refresh and its kind. Failures of one kind in a row are one
@@ -35,14 +35,16 @@ func kindOf(err error) string {
 	if errors.As(err, &f) {
 		return f.kind
 	}
+	if _, refused := errors.AsType[*dial.RefusedError](err); refused {
+		return "address"
+	}
 	return "unreachable"
 }
 
 // fetcher gets one issuer's set over HTTP. One goroutine at a time uses it.
 //
-// Its client has a time limit of its own, follows no redirect, takes no proxy
-// from the environment, and keeps no connection: at one refresh in minutes a
-// new one costs nothing, and looks its name up again.
+// Its client keeps no connection: at one refresh in minutes a new one costs
+// nothing, and looks its name up again.
 type fetcher struct {
 	client   *http.Client
 	bundle   bool   // the set is a SPIFFE bundle
@@ -60,24 +62,9 @@ func newFetcher(spec Source) *fetcher {
 		named, f.issuer = spec.Issuer, spec.Issuer
 	}
 	u, _ := url.Parse(named) // Source.validate has parsed it before
-	g := guardOf(u)
-	f.loopback = g.loopback
-	f.client = newClient(g)
+	f.loopback = dial.NamesLoopback(u.Hostname())
+	f.client = dial.Client(dial.Config{URL: u, Compressed: true})
 	return f
-}
-
-func newClient(g guard) *http.Client {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	return &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			DialContext:            g.dialer().DialContext,
-			DisableKeepAlives:      true,
-			MaxResponseHeaderBytes: maxHeader,
-			Protocols:              &protocols,
-		},
-	}
 }
 
 // keySet gets the set; nil without an error means that the one in force is

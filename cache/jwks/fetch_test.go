@@ -308,13 +308,6 @@ func TestUntrustedCertificate(t *testing.T) {
 	wantKids(t, s, iss)
 }
 
-// TestNoProxy: keys do not come through whatever the environment names.
-func TestNoProxy(t *testing.T) {
-	if newClient(guard{}).Transport.(*http.Transport).Proxy != nil {
-		t.Error("the client takes a proxy from the environment")
-	}
-}
-
 func TestCallerGone(t *testing.T) {
 	s := newSite(t, "", 0)
 	ctx, cancel := context.WithCancel(t.Context())

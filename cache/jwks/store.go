@@ -13,8 +13,8 @@
 // within a second, a new key as soon as a token with its kid asks for it (see
 // [Store.Wanted]), which anyone can do and which is therefore rationed.
 //
-// The fetcher trusts nobody: see fetch.go for its limits and dial.go for the
-// addresses it refuses.
+// The fetcher trusts nobody: see fetch.go for its limits and package dial for
+// the addresses it refuses.
 package jwks
 
 import (

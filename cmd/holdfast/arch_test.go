@@ -56,7 +56,10 @@ func mayImport(from, to string) bool {
 		return isUnder(to, "cache") && (to == "cache" || to == "cache/jose") || isUnder(to, "extauthz")
 	case isUnder(from, "cache"):
 		if to == "cache/file" { // how watched files are read
-			return from == "cache/jwks" || from == "cache/apikeys"
+			return from == "cache/jwks" || from == "cache/apikeys" || from == "cache/introspect"
+		}
+		if to == "cache/dial" { // which addresses are connected to
+			return from == "cache/jwks" || from == "cache/introspect"
 		}
 		return to == "cache" || to == "cache/jose" && from != "cache" || isUnder(to, "cache/cachetest") && isUnder(from, "cache/cachetest")
 	}

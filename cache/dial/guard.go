@@ -1,17 +1,14 @@
-package jwks
+package dial
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
 	"strconv"
-	"strings"
 	"syscall"
 )
 
-// guard decides which addresses a fetch may connect to. It runs on the address
+// guard decides which addresses a request may connect to. It runs on the address
 // itself, between its resolution and the connect, so that a name cannot
 // resolve to one thing when it is checked and to another when it is used.
 //
@@ -23,8 +20,8 @@ type guard struct {
 	plain    bool // it is http: nothing but loopback
 }
 
-// refused are addresses, beside the classes that net/netip knows, that no keys
-// are fetched from.
+// refused are addresses, beside the classes that net/netip knows, that nothing
+// is fetched from.
 var refused = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),          // this network; Linux connects it to loopback
 	netip.MustParsePrefix("240.0.0.0/4"),        // reserved and broadcast
@@ -50,14 +47,22 @@ var carriers = []struct {
 	{netip.MustParsePrefix("2001::/32"), 12, 0xff},    // RFC 4380: Teredo
 }
 
+// RefusedError is an address that the guard does not connect to.
+type RefusedError struct {
+	Address string
+	Why     string
+}
+
+func (e *RefusedError) Error() string { return "address " + e.Address + " is refused: " + e.Why }
+
 // control is a net.Dialer's Control.
 func (g guard) control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return &fault{"address", fmt.Errorf("address %s is refused: %w", strconv.Quote(address), err)}
+		return &RefusedError{strconv.Quote(address), err.Error()}
 	}
 	if why := g.refuse(ap.Addr()); why != "" {
-		return &fault{"address", fmt.Errorf("address %s is refused: %s", ap.Addr(), why)}
+		return &RefusedError{ap.Addr().String(), why}
 	}
 	return nil
 }
@@ -111,67 +116,8 @@ func (guard) refuseCarried(a netip.Addr, at int, mask byte) string {
 	return ""
 }
 
-// namesLoopback tells whether a URL's host is loopback by its very name
-// (RFC 6761, 6.3).
-func namesLoopback(host string) bool {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return a.Unmap().IsLoopback()
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
-}
-
-// CheckURL tells whether keys may be fetched from a URL: https, or http to
-// loopback; no user, no fragment, and no address that would be refused at dial.
-func CheckURL(raw string) error {
-	_, err := parseURL(raw)
-	return err
-}
-
-// CheckIssuerURL tells whether an issuer may be asked for its metadata: as
-// CheckURL, and no query (RFC 8414, 2).
-func CheckIssuerURL(raw string) error {
-	u, err := parseURL(raw)
-	if err == nil && (u.RawQuery != "" || u.ForceQuery) {
-		return fmt.Errorf("issuer %q has a query, which an issuer with metadata cannot have", raw)
-	}
-	return err
-}
-
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		// Its text would quote the URL, and with it what may be a password.
-		return nil, errors.New("it is not a URL")
-	}
-	host := u.Hostname()
-	switch {
-	case u.User != nil:
-		return nil, fmt.Errorf("URL of %q has a user in it, which would end up in logs: remove it", host)
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("URL %q is not https", raw)
-	case host == "" || u.Opaque != "":
-		return nil, fmt.Errorf("URL %q has no host", raw)
-	case u.Fragment != "" || strings.Contains(raw, "#"):
-		return nil, fmt.Errorf("URL %q has a fragment", raw)
-	case u.Scheme == "http" && !namesLoopback(host):
-		return nil, fmt.Errorf("URL %q is http: use https, or a loopback host", raw)
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, fmt.Errorf("URL %q has a bad port", raw)
-		}
-	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		if why := guardOf(u).refuse(a); why != "" {
-			return nil, fmt.Errorf("URL %q has an address that is refused: %s", raw, why)
-		}
-	}
-	return u, nil
-}
-
 func guardOf(u *url.URL) guard {
-	return guard{loopback: namesLoopback(u.Hostname()), plain: u.Scheme == "http"}
+	return guard{loopback: NamesLoopback(u.Hostname()), plain: u.Scheme == "http"}
 }
 
 // dialer connects as the guard allows.
