@@ -57,7 +57,7 @@ func oneOf(list []string, value string) bool {
 func claimsFit(want map[string][]string, claims *jose.Object, s *token.Session) bool {
 	for name, values := range want {
 		if claims == nil {
-			if !slices.Contains(values, sessionClaim(s, name)) {
+			if got := sessionClaim(s, name); got == "" || !slices.Contains(values, got) {
 				return false
 			}
 			continue
@@ -70,6 +70,7 @@ func claimsFit(want map[string][]string, claims *jose.Object, s *token.Session) 
 	return true
 }
 
+// sessionClaim is "" for what the session does not have.
 func sessionClaim(s *token.Session, name string) string {
 	switch name {
 	case "sub":
