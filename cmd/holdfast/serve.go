@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-authz/holdfast/cache"
 	"github.com/holdfast-authz/holdfast/cache/apikeys"
 	"github.com/holdfast-authz/holdfast/cache/feed"
+	"github.com/holdfast-authz/holdfast/cache/introspect"
 	"github.com/holdfast-authz/holdfast/cache/jwks"
 	"github.com/holdfast-authz/holdfast/cache/memo"
 	"github.com/holdfast-authz/holdfast/cmd/internal/admin"
@@ -75,7 +76,8 @@ type process struct {
 	good, bad *memo.Memo
 	replay    *cache.Replay
 	nonces    proof.Nonces
-	apiKeys   *apikeys.Store // nil: there are none
+	apiKeys   *apikeys.Store     // nil: there are none
+	asked     *introspect.Client // nil: nobody is
 	feedKey   []byte
 	feed      *feed.Feed
 	broker    *feed.Embedded
@@ -148,26 +150,6 @@ func (p *process) apply(number uint64, at time.Time, events []cache.Event) {
 	p.admin.Applied(number, at, events)
 }
 
-func (p *process) openKeys() (err error) {
-	_, sources := issuersOf(p.config)
-	if p.keys, err = jwks.New(jwks.Config{Sources: sources, Logger: p.log}); err != nil || p.config.APIKeys == nil {
-		return err
-	}
-	if p.apiKeys, err = apikeys.New(apikeys.Config{File: p.config.APIKeys.File, Logger: p.log}); err != nil {
-		return err
-	}
-	return p.apiKeys.Load()
-}
-
-// apiKey looks an API key up by its digest, for the checks.
-func (p *process) apiKey(sum [32]byte) (token.APIKey, bool) {
-	e, ok := p.apiKeys.Lookup(sum)
-	if !ok {
-		return token.APIKey{}, false
-	}
-	return token.APIKey{ID: e.ID, Client: e.Client, Scope: e.Scope, Tenant: e.Tenant, Created: e.Created, Expires: e.Expires}, true
-}
-
 func (p *process) openObserve() (err error) {
 	c := p.config
 	if p.good, err = memo.New(memo.Config{TTL: c.Cache.Tokens.TTL, MaxMB: c.Cache.Tokens.MaxMB}); err != nil {
@@ -216,6 +198,9 @@ func (p *process) openCheck() error {
 	}
 	if p.apiKeys != nil {
 		verify.APIKeys = p.apiKey
+	}
+	if p.asked != nil {
+		verify.Opaque = p.opaque()
 	}
 	tokens, err := token.New(verify)
 	if err != nil {
@@ -313,11 +298,7 @@ func longestLife(c *config.Config, issuer string) (longest time.Duration) {
 func (p *process) readiness() []admin.Check {
 	ok, why := p.keys.Ready()
 	checks := []admin.Check{{Name: "keys", OK: ok, Detail: why}}
-	if p.apiKeys != nil {
-		if s := p.apiKeys.Status(); s.Failing {
-			checks = append(checks, admin.Check{Name: "api_keys", OK: s.Usable, Advisory: true, Detail: "the last good file is in force: " + s.LastError})
-		}
-	}
+	checks = append(checks, p.sources()...)
 	if p.check.Draining() {
 		checks = append(checks, admin.Check{Name: "draining", OK: false, Detail: "the process is being stopped"})
 	}
@@ -387,6 +368,9 @@ func (p *process) drain() error {
 
 // close gives back what was opened, in the opposite order.
 func (p *process) close() {
+	if p.asked != nil {
+		p.asked.Close()
+	}
 	if p.head != nil {
 		_ = p.head.Close()
 	}
