@@ -89,7 +89,7 @@ Without --expires or --expires-in only a class's rules end the key.`,
 	flags.BoolVar(&f.fresh, "new", false, "make a new key")
 	flags.StringVar(&f.entry.ID, "id", "", "name of the key, in revocations and records (default from its hash)")
 	flags.StringVar(&f.entry.Client, "client", "", "client that it stands for")
-	flags.StringSliceVar(&f.entry.Scopes, "scope", nil, "scopes, one or more with commas or spaces; may be repeated")
+	flags.StringArrayVar(&f.entry.Scopes, "scope", nil, "scope, one or more with spaces; may be repeated")
 	flags.StringVar(&f.entry.Tenant, "tenant", "", "tenant")
 	flags.StringVar(&f.entry.Owner, "owner", "", "who to ask about it")
 	flags.DurationVar(&f.expiresIn, "expires-in", 0, "how long it holds, such as 4320h")
@@ -144,6 +144,11 @@ func (f *hashFlags) write(key string, now time.Time) ([]byte, error) {
 	if e.ID == "" {
 		e.ID = "key-" + e.SHA256[:8]
 	}
+	for flag, value := range map[string]string{"id": e.ID, "client": e.Client, "tenant": e.Tenant, "owner": e.Owner} {
+		if printable(value) != value {
+			return nil, fmt.Errorf("--%s %q has a character that can not be seen: leave it out", flag, value)
+		}
+	}
 	e.Scopes = strings.FieldsFunc(strings.Join(e.Scopes, " "), unicode.IsSpace)
 	switch {
 	case f.expires != "" && f.expiresIn != 0:
@@ -163,7 +168,6 @@ func (f *hashFlags) write(key string, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the entry: %w", err)
 	}
-	text = escapeControls(text)
 	_, err = apikeys.Parse("entry", text)
 	if bad, ok := errors.AsType[*apikeys.FileError](err); ok {
 		return nil, fmt.Errorf("no file of API keys may have this entry: %s", bad.Problems[0].Message)

@@ -237,8 +237,8 @@ func (s *inspection) part(w io.Writer, title string, obj *jose.Object, text json
 	if text == nil {
 		return
 	}
-	if obj == nil {
-		_, _ = fmt.Fprintf(w, "%s\t%s\n", title, printable(string(text)))
+	if obj == nil { // not even UTF-8, perhaps
+		_, _ = fmt.Fprintf(w, "%s\t%s\n", title, printable(strings.ToValidUTF8(string(text), "\ufffd")))
 		return
 	}
 	_, _ = fmt.Fprintf(w, "%s\n", title)
