@@ -43,7 +43,7 @@ func BenchmarkReplay(b *testing.B) {
 			kind, payload = typeEvents, cache.EncodeEvents(nil, []cache.Event{revoke(fmt.Sprint("s", i))})
 		}
 		rec, at = seal(testKey, at, kind, time.Now(), payload)
-		if _, err := js.PublishAsync(subject, rec, jetstream.WithStallWait(time.Minute)); err != nil {
+		if _, err := js.PublishAsync(streamName.subject(), rec, jetstream.WithStallWait(time.Minute)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -21,6 +23,11 @@ const (
 	maxPayload = 8 << 20
 	// maxPending is what the broker keeps for a reader before it cuts it off.
 	maxPending = 256 << 20
+	// maxReplicas bounds the connections to a server that listens, those that
+	// have yet to prove who they are among them.
+	maxReplicas = 1024
+	// readyTime is how long the start waits before it asks what went wrong.
+	readyTime = 100 * time.Millisecond
 )
 
 // broker is one life of the embedded server, with our connection to it.
@@ -28,62 +35,132 @@ type broker struct {
 	*jetStream
 	server *server.Server
 	conn   *nats.Conn
+	link   *link
 }
 
 // startBroker starts a server on a directory and opens the feed's stream. It
 // makes one with create only: a stream that vanished is not made anew.
-func startBroker(directory string, logger *slog.Logger, create bool) (*broker, error) {
-	b, err := startServer(directory, logger)
+func startBroker(cfg EmbeddedConfig, create bool) (*broker, error) {
+	b, err := startServer(cfg)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
-	if b.jetStream, err = openJetStream(ctx, b.conn, 1, create); err != nil {
+	if b.jetStream, err = openJetStream(ctx, b.link, create); err != nil {
 		b.stop()
 		return nil, err
 	}
 	return b, nil
 }
 
-func startServer(directory string, logger *slog.Logger) (*broker, error) {
-	s, err := server.NewServer(&server.Options{
+// serverOptions are the embedded server's; public is the user that may join.
+func serverOptions(cfg EmbeddedConfig, public string) (*server.Options, error) {
+	o := &server.Options{
 		ServerName:             "holdfast",
 		DontListen:             true,
 		NoSigs:                 true,
 		NoLog:                  true, // it would write to stderr; see brokerLog
 		JetStream:              true,
 		DisableJetStreamBanner: true,
-		StoreDir:               filepath.Join(directory, "jetstream"),
+		StoreDir:               filepath.Join(cfg.Directory, "jetstream"),
 		SyncAlways:             true, // before the acknowledgement, not every two minutes
 		MaxPayload:             maxPayload,
 		MaxPending:             maxPending,
 		// A limit computed from today's free space would outlive a full disk.
 		JetStreamMaxStore:  math.MaxInt64,
 		JetStreamMaxMemory: 64 << 20,
-	})
+	}
+	if cfg.Listen == "" {
+		return o, nil
+	}
+	host, port, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("make the embedded feed: %w", err)
+		return nil, fmt.Errorf("listen for other replicas on %q: %w", cfg.Listen, err)
 	}
-	s.SetLoggerV2(brokerLog{logger.With("part", "nats")}, false, false, false)
-	b := &broker{server: s}
-	s.Start()
-	if !s.ReadyForConnections(startTime) || !s.JetStreamEnabled() {
-		b.stop()
-		return nil, fmt.Errorf("start the embedded feed: the server can not use %s: is it writable, and is there space?", directory)
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("listen for other replicas on %q: the port is not a number from 0 to 65535", cfg.Listen)
 	}
-	b.conn, err = nats.Connect("", nats.InProcessServer(s), nats.Name("holdfast"),
-		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+	o.DontListen, o.Host, o.Port = false, host, int(number)
+	if number == 0 {
+		o.Port = server.RANDOM_PORT
+	}
+	o.MaxConn = maxReplicas
+	// Nobody but this user, our own connection included.
+	o.Nkeys = []*server.NkeyUser{{Nkey: public}}
+	if cfg.TLS != nil {
+		o.TLS, o.TLSConfig = true, cfg.TLS.Clone()
+	}
+	return o, nil
+}
+
+func startServer(cfg EmbeddedConfig) (*broker, error) {
+	own := []nats.Option{
+		nats.Name("holdfast"), nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond),
 		// What is sent while there is no connection fails, and does not come late.
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			logger.Debug("connection to the embedded feed", "error", err)
-		}))
+			cfg.Logger.Debug("connection to the embedded feed", "error", err)
+		}),
+	}
+	var public string
+	if cfg.Listen != "" {
+		user, sign, err := replicaKey(cfg.Key)
+		if err != nil {
+			return nil, fmt.Errorf("make the embedded feed: %w", err)
+		}
+		public = user
+		own = append(own, nats.Nkey(user, sign))
+	}
+	o, err := serverOptions(cfg, public)
 	if err != nil {
+		return nil, err
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		return nil, fmt.Errorf("make the embedded feed: %w", err)
+	}
+	said := brokerLog{cfg.Logger.With("part", "nats"), make(chan string, 1)}
+	s.SetLoggerV2(said, false, false, false)
+	b := &broker{server: s}
+	s.Start()
+	if err := b.ready(said.fatal); err != nil {
+		b.stop()
+		return nil, fmt.Errorf("start the embedded feed: the server can not use %s, or not listen on %q: %w", cfg.Directory, cfg.Listen, err)
+	}
+	// The library mends this connection itself; the link ends with the server.
+	b.link = newLink(streamName, false)
+	own = append(own, nats.InProcessServer(s), nats.ClosedHandler(func(*nats.Conn) { b.link.end(errLost) }))
+	if b.conn, err = nats.Connect("", own...); err != nil {
 		b.stop()
 		return nil, fmt.Errorf("connect to the embedded feed: %w", err)
 	}
+	b.link.conn = b.conn
 	return b, nil
+}
+
+// ready waits until the server can be used.
+func (b *broker) ready(fatal <-chan string) error {
+	for end := time.Now().Add(startTime); time.Now().Before(end); {
+		if b.server.ReadyForConnections(readyTime) {
+			if !b.server.JetStreamEnabled() {
+				break
+			}
+			return nil
+		}
+		select {
+		case why := <-fatal:
+			return errors.New(why)
+		default:
+		}
+	}
+	select {
+	case why := <-fatal:
+		return errors.New(why)
+	default:
+		return errors.New("is it writable, and is there space?")
+	}
 }
 
 // health says why the server can store no more, nil where it can.
@@ -91,7 +168,7 @@ func (b *broker) health() error {
 	if b.conn.IsClosed() {
 		return nats.ErrConnectionClosed
 	}
-	h := b.server.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: streamName})
+	h := b.server.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: string(streamName)})
 	if h.Error != "" {
 		return errors.New(h.Error)
 	}
@@ -108,11 +185,22 @@ func (b *broker) stop() {
 
 // brokerLog carries what the server says to slog. Its notices are of no use to
 // an operator of Holdfast, so they are debug records.
-type brokerLog struct{ to *slog.Logger }
+type brokerLog struct {
+	to    *slog.Logger
+	fatal chan string // the first thing that keeps it from starting
+}
 
 func (l brokerLog) Noticef(format string, v ...any) { l.to.Debug(fmt.Sprintf(format, v...)) }
 func (l brokerLog) Warnf(format string, v ...any)   { l.to.Warn(fmt.Sprintf(format, v...)) }
-func (l brokerLog) Fatalf(format string, v ...any)  { l.to.Error(fmt.Sprintf(format, v...)) }
 func (l brokerLog) Errorf(format string, v ...any)  { l.to.Error(fmt.Sprintf(format, v...)) }
 func (l brokerLog) Debugf(string, ...any)           {}
 func (l brokerLog) Tracef(string, ...any)           {}
+
+func (l brokerLog) Fatalf(format string, v ...any) {
+	why := fmt.Sprintf(format, v...)
+	l.to.Error(why)
+	select {
+	case l.fatal <- why:
+	default:
+	}
+}

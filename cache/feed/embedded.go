@@ -1,13 +1,17 @@
 package feed
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -28,14 +32,25 @@ const (
 type EmbeddedConfig struct {
 	Directory string       // its files lie in Directory/jetstream, its lock beside them
 	Logger    *slog.Logger // nil: silent
+
+	// Listen is host:port where other replicas may join, see Cluster; port 0
+	// takes a free one. Whoever has the feed's key is admitted, nobody else.
+	// "": nothing outside this process can reach the server.
+	Listen string
+	Key    []byte // the feed's, KeySize bytes; needed with Listen only
+	// TLS is for those who join. Without it, whoever is on the way between two
+	// replicas reads the feed and can take over a connection; records he can
+	// not make, but proofs he can call unused.
+	TLS *tls.Config
 }
 
-// Embedded is a Log in a NATS server inside this process that nobody else can
-// reach: it listens on nothing. After a failed write the server takes no more;
-// Embedded then starts it anew from its files, until that works.
+// Embedded is a Log in a NATS server inside this process. After a failed write
+// the server takes no more; Embedded then starts it anew from its files, on
+// the same address, until that works.
 type Embedded struct {
 	cfg  EmbeddedConfig
 	lock *os.File
+	addr net.Addr      // nil: listens on nothing
 	turn chan struct{} // holds one token: the right to start and stop
 	keep uint64        // reserve, but for tests that want the disk full
 
@@ -64,11 +79,32 @@ func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 		return nil, err
 	}
 	e := &Embedded{cfg: cfg, lock: lock, turn: make(chan struct{}, 1), keep: reserve}
-	if e.broker, err = startBroker(cfg.Directory, cfg.Logger, true); err != nil {
+	e.cfg.Key = bytes.Clone(cfg.Key)
+	b, err := startBroker(e.cfg, true)
+	if err != nil {
 		return nil, errors.Join(err, e.Close())
+	}
+	b.link.examine = func() error { return e.examine(b) }
+	e.broker = b
+	if cfg.Listen != "" {
+		e.addr = b.server.Addr()
+		// The next life of the server is found where this one was.
+		host, _, _ := net.SplitHostPort(cfg.Listen)
+		e.cfg.Listen = net.JoinHostPort(host, strconv.Itoa(e.addr.(*net.TCPAddr).Port))
+		e.warnOpen()
 	}
 	return e, nil
 }
+
+// warnOpen says that others may listen in.
+func (e *Embedded) warnOpen() {
+	if e.cfg.TLS == nil && !e.addr.(*net.TCPAddr).IP.IsLoopback() {
+		e.cfg.Logger.Warn("other replicas join the feed without TLS: whoever is on the way reads it and can cut it off; give the listener a certificate", "address", e.addr.String())
+	}
+}
+
+// Addr is where other replicas join, nil where they can not.
+func (e *Embedded) Addr() net.Addr { return e.addr }
 
 func lockDirectory(directory string) (*os.File, error) {
 	path := filepath.Join(directory, "lock")
@@ -110,7 +146,10 @@ func (e *Embedded) use(ctx context.Context) (*broker, error) {
 	if old != nil {
 		old.stop()
 	}
-	fresh, err := startBroker(e.cfg.Directory, e.cfg.Logger, false)
+	fresh, err := startBroker(e.cfg, false)
+	if err == nil {
+		fresh.link.examine = func() error { return e.examine(fresh) }
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {
@@ -141,6 +180,14 @@ func (e *Embedded) running() (*broker, error) {
 		return nil, fmt.Errorf("the embedded feed is down, and soon started again: %w", e.sick)
 	}
 	return nil, nil
+}
+
+func (e *Embedded) link(ctx context.Context) (*link, error) {
+	b, err := e.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.link, nil
 }
 
 // examine looks at a broker after a call that failed.

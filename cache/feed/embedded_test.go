@@ -110,7 +110,7 @@ func TestStreamKeeps(t *testing.T) {
 			"deny_delete": func(c *jetstream.StreamConfig) { c.DenyDelete = false },
 			"deny_purge":  func(c *jetstream.StreamConfig) { c.DenyPurge = false },
 		} {
-			c := streamConfig(1)
+			c := streamConfig(streamName, 1)
 			edit(&c)
 			if _, err := b.js.UpdateStream(ctx, c); err == nil {
 				t.Errorf("%s was lifted", name)
@@ -144,7 +144,7 @@ func TestStreamConfiguration(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			ctx := t.Context()
-			b, err := startServer(t.TempDir(), slog.New(slog.DiscardHandler))
+			b, err := startServer(EmbeddedConfig{Directory: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,13 +153,13 @@ func TestStreamConfiguration(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := streamConfig(1)
+			c := streamConfig(streamName, 1)
 			edit(&c)
 			if _, err := js.CreateStream(ctx, c); err != nil {
 				t.Fatal(err)
 			}
-			_, err = openJetStream(ctx, b.conn, 1, true)
-			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), streamName) {
+			_, err = openJetStream(ctx, b.link, true)
+			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), string(streamName)) {
 				t.Errorf("%v, want %q", err, want)
 			}
 		})

@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	// streamName is fixed by the contract, its subject is ours.
-	streamName = "HOLDFAST"
-	subject    = "holdfast.feed"
+	// streamName is the contract's, its subject is ours.
+	streamName streams = "HOLDFAST"
 
 	// One request reads ahead from few to many records, and about fetchBytes:
 	// the broker cuts off a reader that has more than maxPending to come.
@@ -29,86 +28,36 @@ const (
 
 // jetStream is a Log in a JetStream stream.
 type jetStream struct {
+	name   streams
 	js     jetstream.JetStream
 	stream jetstream.Stream
 }
 
-// openJetStream finds the stream HOLDFAST on a connection, which stays the
+// openJetStream finds the feed's stream on a connection, which stays the
 // caller's, or makes it with create. A stream whose configuration may discard,
 // replace or delete records is refused.
-func openJetStream(ctx context.Context, conn *nats.Conn, replicas int, create bool) (*jetStream, error) {
-	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(apiTime))
+func openJetStream(ctx context.Context, l *link, create bool) (*jetStream, error) {
+	js, err := jetstream.New(l.conn, jetstream.WithDefaultTimeout(apiTime))
 	if err != nil {
 		return nil, fmt.Errorf("open the feed's stream: %w", err)
 	}
-	want := streamConfig(replicas)
-	stream, err := js.Stream(ctx, streamName)
+	j := &jetStream{name: l.streams, js: js}
+	j.stream, err = js.Stream(ctx, string(j.name))
 	if errors.Is(err, jetstream.ErrStreamNotFound) && create {
-		stream, err = js.CreateStream(ctx, want)
+		j.stream, err = createStream(ctx, js, l, func(replicas int) jetstream.StreamConfig { return streamConfig(j.name, replicas) })
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the feed's stream %s: %w", streamName, gone(err))
+		return nil, fmt.Errorf("open the feed's stream %s: %w", j.name, j.gone(err))
 	}
-	have := stream.CachedInfo().Config
+	have, want := j.stream.CachedInfo().Config, streamConfig(j.name, 1)
+	if l.cluster {
+		want.Replicas = have.Replicas // how many is the operator's to change
+	}
 	if differs := differences(&have, &want); len(differs) > 0 {
 		return nil, fmt.Errorf("stream %s exists with a configuration under which records can be lost: %s; edit the stream, or remove it if it is not Holdfast's",
-			streamName, strings.Join(differs, ", "))
+			j.name, strings.Join(differs, ", "))
 	}
-	return &jetStream{js: js, stream: stream}, nil
-}
-
-// streamConfig is a stream that keeps everything: no limit discards a record,
-// nobody can delete one or replace it.
-func streamConfig(replicas int) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:              streamName,
-		Description:       "Holdfast's feed of revocations: never trim, edit or mirror it by hand",
-		Subjects:          []string{subject},
-		Retention:         jetstream.LimitsPolicy,
-		MaxConsumers:      -1,
-		MaxMsgs:           -1,
-		MaxBytes:          -1,
-		MaxMsgsPerSubject: -1,
-		MaxMsgSize:        -1,
-		Discard:           jetstream.DiscardNew,
-		Storage:           jetstream.FileStorage,
-		Replicas:          replicas,
-		DenyDelete:        true,
-		DenyPurge:         true,
-	}
-}
-
-// differences lists what of a stream's configuration would let records vanish,
-// change, or come back.
-func differences(have, want *jetstream.StreamConfig) []string {
-	var found []string
-	check := func(name string, have, want any) {
-		if have != want {
-			found = append(found, fmt.Sprintf("%s is %v, not %v", name, have, want))
-		}
-	}
-	check("subjects", strings.Join(have.Subjects, " "), strings.Join(want.Subjects, " "))
-	check("retention", have.Retention, want.Retention)
-	check("storage", have.Storage, want.Storage)
-	check("discard", have.Discard, want.Discard)
-	check("max_age", have.MaxAge, want.MaxAge)
-	check("max_msgs", have.MaxMsgs, want.MaxMsgs)
-	check("max_bytes", have.MaxBytes, want.MaxBytes)
-	check("max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	check("max_msg_size", have.MaxMsgSize, want.MaxMsgSize)
-	check("deny_delete", have.DenyDelete, want.DenyDelete)
-	check("deny_purge", have.DenyPurge, want.DenyPurge)
-	check("allow_rollup_hdrs", have.AllowRollup, false)
-	check("allow_msg_ttl", have.AllowMsgTTL, false)
-	check("no_ack", have.NoAck, false)
-	check("sealed", have.Sealed, false)
-	check("mirror", have.Mirror != nil, false)
-	check("sources", len(have.Sources), 0)
-	check("subject_transform", have.SubjectTransform != nil, false)
-	check("first_seq", max(have.FirstSeq, 1), uint64(1))
-	check("persist_mode", have.PersistMode, want.PersistMode)
-	check("num_replicas", have.Replicas, want.Replicas)
-	return found
+	return j, nil
 }
 
 // Append implements Log.
@@ -117,20 +66,28 @@ func (j *jetStream) Append(ctx context.Context, after uint64, record []byte) (ui
 	defer cancel()
 	// No Nats-Msg-Id: the broker would answer a record whose id it has seen
 	// with the old one's number.
-	ack, err := j.js.Publish(ctx, subject, record,
-		jetstream.WithExpectStream(streamName), jetstream.WithExpectLastSequence(after))
+	ack, err := j.js.Publish(ctx, j.name.subject(), record,
+		jetstream.WithExpectStream(string(j.name)), jetstream.WithExpectLastSequence(after))
 	var api *jetstream.APIError
 	switch {
 	case err == nil && ack.Duplicate:
 		return 0, fmt.Errorf("%w: it was answered as a duplicate of record %d", ErrRefused, ack.Sequence)
 	case err == nil:
 		return ack.Sequence, nil
-	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+	case wrongLast(err):
 		return 0, fmt.Errorf("%w: %w", ErrConflict, err)
-	case errors.As(err, &api), errors.Is(err, nats.ErrMaxPayload):
+	case errors.As(err, &api), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrReconnectBufExceeded):
 		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return 0, err
+}
+
+// wrongLast tells whether the broker said that another message came before.
+// One that keeps a stream on several servers has another code for it.
+func wrongLast(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
 // Get implements Log.
@@ -142,7 +99,7 @@ func (j *jetStream) Get(ctx context.Context, number uint64) ([]byte, error) {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, fmt.Errorf("record %d: %w", number, ErrNoRecord)
 	case err != nil:
-		return nil, gone(err)
+		return nil, j.gone(err)
 	case msg.Sequence != number:
 		return nil, fmt.Errorf("the broker gave record %d instead of %d", msg.Sequence, number)
 	}
@@ -155,15 +112,15 @@ func (j *jetStream) Last(ctx context.Context) (uint64, error) {
 	defer cancel()
 	info, err := j.stream.Info(ctx)
 	if err != nil {
-		return 0, gone(err)
+		return 0, j.gone(err)
 	}
 	return info.State.LastSeq, nil
 }
 
 // gone makes a break of the answer that the stream is no more.
-func gone(err error) error {
+func (j *jetStream) gone(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return breakAt(0, ErrRolled, "the broker has no stream %s any more: bring it back from a backup; to begin a new one, see Head", streamName)
+		return breakAt(0, ErrRolled, "the broker has no stream %s any more: bring it back from a backup; to begin a new one, see Head", j.name)
 	}
 	return err
 }
@@ -181,7 +138,7 @@ func (j *jetStream) Read(ctx context.Context, after uint64, fn func(number uint6
 		InactiveThreshold: 10 * fetchTime,
 	})
 	if err != nil {
-		return gone(fmt.Errorf("read the feed's stream: %w", err))
+		return j.gone(fmt.Errorf("read the feed's stream: %w", err))
 	}
 	defer func() {
 		// The broker drops it by itself where this can not be said.

@@ -146,7 +146,7 @@ func TestStoreTampered(t *testing.T) {
 func TestStoreTamperedWhileUp(t *testing.T) {
 	for name, tamper := range map[string]func(t *testing.T, e *Embedded, r *replica){
 		"stream deleted": func(t *testing.T, e *Embedded, _ *replica) {
-			if err := e.broker.js.DeleteStream(t.Context(), streamName); err != nil {
+			if err := e.broker.js.DeleteStream(t.Context(), string(streamName)); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -156,7 +156,7 @@ func TestStoreTamperedWhileUp(t *testing.T) {
 			// the two.
 			e.turn <- struct{}{}
 			defer func() { <-e.turn }()
-			if err := b.js.DeleteStream(t.Context(), streamName); err != nil {
+			if err := b.js.DeleteStream(t.Context(), string(streamName)); err != nil {
 				t.Fatal(err)
 			}
 			// It removes the old one's files in its own time, and may refuse to
@@ -168,7 +168,7 @@ func TestStoreTamperedWhileUp(t *testing.T) {
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
 			for end := time.Now().Add(20 * time.Second); ; <-tick.C {
-				_, err := b.js.CreateStream(t.Context(), streamConfig(1))
+				_, err := b.js.CreateStream(t.Context(), streamConfig(streamName, 1))
 				if err == nil {
 					break
 				}
@@ -209,7 +209,7 @@ func TestStoreTamperedWhileUp(t *testing.T) {
 
 func publish(t *testing.T, e *Embedded, b []byte) {
 	t.Helper()
-	if _, err := e.broker.js.Publish(t.Context(), subject, b); err != nil {
+	if _, err := e.broker.js.Publish(t.Context(), streamName.subject(), b); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -223,7 +223,7 @@ func TestMessageIDIsNotUsed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = e.broker.js.Publish(t.Context(), subject, b, jetstream.WithMsgID(string(b[:16])), jetstream.WithExpectLastSequence(1))
+		_, err = e.broker.js.Publish(t.Context(), streamName.subject(), b, jetstream.WithMsgID(string(b[:16])), jetstream.WithExpectLastSequence(1))
 		if err == nil || !strings.Contains(err.Error(), "wrong last sequence") {
 			t.Errorf("a replay was not stopped by its place: %v", err)
 		}
