@@ -35,6 +35,8 @@ func readValue(cmd *cobra.Command, arg string) (string, error) {
 	from := cmd.InOrStdin()
 	name, isFile := strings.CutPrefix(arg, "@")
 	switch {
+	case arg == "@":
+		return "", &exitError{exitUsage, errors.New("@ names no file: write @FILE, or - for standard input")}
 	case isFile:
 		f, err := os.Open(name)
 		if err != nil {

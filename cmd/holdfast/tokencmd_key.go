@@ -96,7 +96,8 @@ func writeJWKS(path string, key *issuer.Key) error {
 	case bytes.Equal(old, doc):
 		return nil
 	case len(bytes.TrimSpace(old)) > 0:
-		if _, err := jose.ParseKeySet(old); err != nil {
+		_, err := jose.ParseKeySet(old)
+		if _, bundle := jose.ParseBundle(old); err != nil && bundle != nil {
 			return fmt.Errorf("%s is there and is no set of public keys, it is not overwritten: name another file with --jwks", path)
 		}
 	}

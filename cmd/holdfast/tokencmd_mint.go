@@ -47,7 +47,10 @@ The key of --key is made when it is not there (mode 0600; standard error says so
 Without --key one is made for this token alone. --jwks replaces the set in FILE.
 An empty value, such as --session "", leaves the claim out. --claim sets any claim,
 to a JSON value or else to a text, and replaces a default. A token that --dpop-key
-binds goes with the scheme DPoP and a proof: see holdfast dpop proof.`,
+binds goes with the scheme DPoP and a proof: see holdfast dpop proof.
+
+A --subject that is a SPIFFE ID makes a JWT-SVID, and the set of --jwks a bundle for
+the issuer with that trust_domain.`,
 		Example: `  # A key, its public half for holdfast, and a token:
   holdfast token mint --key issuer.pem --jwks jwks.json > token
   holdfast config init | sed 's|jwks_uri: .*|jwks_file: jwks.json|' > holdfast.yaml
@@ -60,7 +63,8 @@ binds goes with the scheme DPoP and a proof: see holdfast dpop proof.`,
   holdfast token mint --key issuer.pem --auth-time -2h --acr aal2 --scope payments
   holdfast token mint --key issuer.pem --iat -1h --lifetime 5m
   holdfast token mint --key issuer.pem --dpop-key client.pem
-  holdfast token mint --key issuer.pem --client batch --cert client.crt --claim 'groups=["ops"]'`,
+  holdfast token mint --key issuer.pem --client batch --cert client.crt --claim 'groups=["ops"]'
+  holdfast token mint --key spire.pem --jwks bundle.json --subject spiffe://prod.example/reports`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := f.mint(cmd, time.Now())
@@ -104,6 +108,9 @@ func (f *mintFlags) mint(cmd *cobra.Command, now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if f.svid() {
+		f.plainSVID(cmd)
+	}
 	c := &f.claims
 	if f.cert != "" {
 		if c.X5T, err = readThumbprint(f.cert); err != nil {
@@ -130,10 +137,32 @@ func (f *mintFlags) mint(cmd *cobra.Command, now time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign the token: %w", err)
 	}
+	if f.svid() {
+		key.Use = "jwt-svid"
+	}
 	if f.jwks != "" {
 		return token, writeJWKS(f.jwks, key)
 	}
 	return token, nil
+}
+
+func (f *mintFlags) svid() bool { return strings.HasPrefix(f.claims.Subject, "spiffe://") }
+
+// plainSVID leaves out what no JWT-SVID has (JWT-SVID, 3) unless it was asked for.
+func (f *mintFlags) plainSVID(cmd *cobra.Command) {
+	c, given := &f.claims, cmd.Flags().Changed
+	for flag, value := range map[string]*string{"issuer": &c.Issuer, "client": &c.Client, "session": &c.Session} {
+		if !given(flag) {
+			*value = ""
+		}
+	}
+	if !given("auth-time") {
+		c.Auth = time.Time{}
+	}
+	if !given("type") {
+		f.typ = "JWT"
+	}
+	c.JTI = ""
 }
 
 // fill makes claims of the flags.

@@ -134,3 +134,22 @@ func TestMintedTokens(t *testing.T) {
 	c.wantReason(plain, "token_revoked")
 	c.wantReason(mint(), "ok")
 }
+
+// TestMintedSVID: a JWT-SVID is taken by the issuer with its trust domain, whose
+// keys are a bundle.
+func TestMintedSVID(t *testing.T) {
+	dir := t.TempDir()
+	key, bundle := filepath.Join(dir, "spire.pem"), filepath.Join(dir, "bundle.json")
+	mint := func(args ...string) string {
+		t.Helper()
+		return mustPrint(t, append([]string{"token", "mint", "--key", key, "--jwks", bundle, "--subject", "spiffe://prod.example/reports"}, args...)...)
+	}
+	token := mint()
+	again := mint("--audience", "https://other.example") // the bundle is there already, and as it was
+	c := startReady(t, configFile(t, "holdfast.yaml", strings.NewReplacer("%s", dir,
+		`issuer: "https://idp.example"`, `trust_domain: prod.example`, "jwks.json", "bundle.json").Replace(basicConfig)))
+	c.wantReason(token, "ok")
+	c.wantReason(again, "audience_mismatch")
+	c.wantReason(mustPrint(t, "token", "mint", "--key", key, "--subject", "spiffe://dev.example/reports"), "issuer_unknown")
+	c.wantReason(mint("--type", "at+jwt"), "type_refused")
+}

@@ -25,6 +25,7 @@ type Key struct {
 	ID  string // RFC 7638 thumbprint: what cnf.jkt says; kid where the key's JWK names no other
 	KID string
 	Alg string // the algorithm it signs with
+	Use string // of its JWK: sig, or jwt-svid in a SPIFFE bundle
 
 	private crypto.Signer
 	jwk     map[string]string // the public half, members of RFC 7638 only
@@ -64,7 +65,7 @@ func generate(alg string) (crypto.Signer, error) {
 // newKey tells what a private key can sign with, and wants alg, if it is given,
 // to be of that.
 func newKey(private crypto.Signer, alg string) (*Key, error) {
-	k := &Key{private: private}
+	k := &Key{Use: "sig", private: private}
 	var algs []string // the first is the one where none is asked for
 	var kind string
 	switch p := private.(type) {
@@ -116,7 +117,7 @@ func newKey(private crypto.Signer, alg string) (*Key, error) {
 
 // JWK is the public half for a key set (RFC 7517).
 func (k *Key) JWK() map[string]string {
-	jwk := map[string]string{"kid": k.KID, "use": "sig", "alg": k.Alg}
+	jwk := map[string]string{"kid": k.KID, "use": k.Use, "alg": k.Alg}
 	for name, value := range k.jwk {
 		jwk[name] = value
 	}
