@@ -1,6 +1,7 @@
 package extauthz_test
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/holdfast-authz/holdfast/cache"
 	"github.com/holdfast-authz/holdfast/cache/jose"
+	"github.com/holdfast-authz/holdfast/cache/memo"
 	"github.com/holdfast-authz/holdfast/extauthz"
 	"github.com/holdfast-authz/holdfast/extauthz/extauthztest"
 	"github.com/holdfast-authz/holdfast/extauthz/proof"
@@ -259,5 +261,51 @@ func TestProofBesideBearer(t *testing.T) {
 	req.Headers = append(req.Headers, extauthz.Header{Name: "dpop", Value: "garbage"}, extauthz.Header{Name: "dpop", Value: "more"})
 	if d, _ := r.answer(req); d.Reason != reason.OK {
 		t.Errorf("%v", d.Reason)
+	}
+}
+
+// TestRememberedAnswer: what an issuer said of an opaque token spares the next
+// question and nothing else: a revocation denies in the very next check, and a
+// login grows old.
+func TestRememberedAnswer(t *testing.T) {
+	const opaque = "2YotnFZFEjr1zCsicMWpAA"
+	for name, change := range map[string]func(r *rig) reason.Reason{
+		"nothing": func(*rig) reason.Reason { return reason.OK },
+		"subject": func(r *rig) reason.Reason { r.revoke(cache.User, "u", r.now); return reason.SubjectRevoked },
+		"itself": func(r *rig) reason.Reason {
+			r.revoke(cache.TokenHash, signingInputHash(opaque+"."), r.now)
+			return reason.TokenRevoked
+		},
+		"old login": func(r *rig) reason.Reason { r.now = r.now.Add(6 * time.Second); return reason.AuthTooOld },
+		"expired":   func(r *rig) reason.Reason { r.now = r.now.Add(8 * time.Second); return reason.TokenExpired },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			r := newRig(t, extauthz.Config{Classes: []extauthz.Class{{Name: "any", Demand: extauthz.Demand{MaxAuthAge: 65 * time.Second}}}})
+			remember, err := memo.New(memo.Config{TTL: time.Hour, MaxMB: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(remember.Close)
+			body := fmt.Sprintf(`{"active":true,"sub":"u","aud":"a","exp":%d,"iat":%d,"auth_time":%d}`, r.now.Unix()+8, r.now.Unix()-60, r.now.Unix()-60)
+			r.Tokens, err = token.New(token.Config{
+				Issuers: []token.Issuer{{Name: idp, Audiences: []string{"a"}, Opaque: true}}, Keys: keys{}, Classify: r.Policy.Classify, Good: remember,
+				Opaque: token.Opaque{Issuer: idp, MaxAge: 10 * time.Second, Introspect: func(text string) (*jose.Object, reason.Reason) {
+					asked++
+					return says(t, []byte(body))(text)
+				}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d, _ := r.answer(bearer(opaque)); d.Reason != reason.OK {
+				t.Fatalf("before: %v", d.Reason)
+			}
+			want := change(r)
+			r.Sync.Advance(2, r.now)
+			if d, _ := r.answer(bearer(opaque)); d.Reason != want || asked != 1 {
+				t.Errorf("%v after %d questions, want %v", d.Reason, asked, want)
+			}
+		})
 	}
 }
