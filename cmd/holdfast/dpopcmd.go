@@ -59,7 +59,7 @@ nonce for --nonce in its DPoP-Nonce header.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.key, "key", "", "sign with the key in "+keyUse)
+	flags.StringVar(&f.key, "key", "", "sign with "+keyUse)
 	flags.StringVar(&f.proof.URL, "url", "", "htu: absolute `URL` of the request")
 	flags.StringVar(&f.proof.Method, "method", http.MethodGet, "htm")
 	flags.StringVar(&f.token, "token", "", "ath: the token that goes with it, `@FILE`, - or itself")

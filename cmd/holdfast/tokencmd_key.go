@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	keyUse = "`FILE` with a private key, PEM or JWK; made when it is not there"
+	keyUse = "the private key in `FILE`, PEM or JWK; made when it is not there"
 	algUse = "algorithm: ES256, ES384, ES512, EdDSA, PS256, RS256, ... (default: the key's usual one, ES256 for a new one)"
 )
 

@@ -77,7 +77,7 @@ the issuer with that trust_domain.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.key, "key", "", "sign with the key in "+keyUse)
+	flags.StringVar(&f.key, "key", "", "sign with "+keyUse)
 	flags.StringVar(&f.jwks, "jwks", "", "write the public key set into `FILE`, for jwks_file")
 	flags.StringVar(&f.alg, "alg", "", algUse)
 	flags.StringVar(&f.claims.Issuer, "issuer", "https://idp.example", "iss")
@@ -94,7 +94,7 @@ the issuer with that trust_domain.`,
 	flags.StringVar(&f.device, "device", "", "device_id")
 	flags.StringArrayVar(&f.more, "claim", nil, "any claim, `NAME=VALUE`; may be repeated")
 	flags.StringVar(&f.typ, "type", issuer.DefaultType, "typ of the header")
-	flags.StringVar(&f.dpopKey, "dpop-key", "", "cnf.jkt: bind the token to the key in "+keyUse)
+	flags.StringVar(&f.dpopKey, "dpop-key", "", "cnf.jkt: bind the token to "+keyUse)
 	flags.StringVar(&f.cert, "cert", "", "cnf.x5t#S256: bind the token to the client certificate in `FILE`")
 	return cmd
 }
