@@ -168,9 +168,14 @@ func (b *broker) health() error {
 	if b.conn.IsClosed() {
 		return nats.ErrConnectionClosed
 	}
-	h := b.server.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: string(streamName)})
-	if h.Error != "" {
-		return errors.New(h.Error)
+	streams := []string{string(streamName)}
+	if b.link.claims.Load() {
+		streams = append(streams, streamName.claims())
+	}
+	for _, s := range streams {
+		if h := b.server.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: s}); h.Error != "" {
+			return errors.New(h.Error)
+		}
 	}
 	return nil
 }

@@ -88,6 +88,7 @@ func (p *Proofs) opened(ctx context.Context, l *link) (*opened, error) {
 		return nil, fmt.Errorf("open the stream of claims %s: %w", l.streams.claims(), err)
 	}
 	p.made.Store(true)
+	l.claims.Store(true)
 	o := &opened{l, js}
 	p.open.Store(o)
 	return o, nil

@@ -6,8 +6,9 @@ import (
 	"fmt"
 )
 
-// Append implements Log. Without a connection the record is refused; one whose
-// connection is lost, or whose answer does not come, may or may not be stored.
+// Append implements Log. A record that no broker acknowledges counts as
+// refused, even where it can be read back: a server that failed to write one
+// may still show it, and lose it when it starts anew.
 func (c *Cluster) Append(ctx context.Context, after uint64, record []byte) (uint64, error) {
 	j, l, err := c.use(ctx)
 	if err != nil {
@@ -16,7 +17,10 @@ func (c *Cluster) Append(ctx context.Context, after uint64, record []byte) (uint
 	bounded, end := l.bound(ctx)
 	defer end()
 	number, err := j.Append(bounded, after, record)
-	return number, lostCause(ctx, bounded, err)
+	if err = lostCause(ctx, bounded, err); err != nil && !errors.Is(err, ErrConflict) && !errors.Is(err, ErrRefused) {
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return number, err
 }
 
 // Read implements Log. It ends when the connection does.

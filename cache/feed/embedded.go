@@ -197,6 +197,7 @@ func (e *Embedded) examine(b *broker) error {
 	defer e.mu.Unlock()
 	if why != nil && e.broker == b && e.sick == nil && !e.closed {
 		e.sick = why
+		b.link.end(why)
 		e.cfg.Logger.Error("the embedded feed failed and will be started anew", "error", why)
 	}
 	return why

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 )
@@ -30,7 +31,8 @@ type link struct {
 	// examine looks at the server after a call that failed; nil: it is not ours.
 	examine func() error
 
-	log *jetStream // the feed's stream, once it was opened: see Cluster
+	log    *jetStream  // the feed's stream, once it was opened: see Cluster
+	claims atomic.Bool // the claims' stream was found on it
 }
 
 func newLink(s streams, cluster bool) *link {

@@ -248,7 +248,10 @@ func (p *Proofs) listen(ctx context.Context) error {
 	if err := sub.SetPendingLimits(pendingBatches, pendingBytes); err != nil {
 		return err
 	}
-	if err := l.conn.FlushWithContext(bounded); err != nil {
+	flush, cancel := context.WithTimeout(bounded, apiTime)
+	err = l.conn.FlushWithContext(flush)
+	cancel()
+	if err != nil {
 		return err
 	}
 	p.listening.Store(true)
