@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,8 @@ const (
 	// A server that has not answered pingsMissed pings is taken for dead.
 	pingTime    = 2 * time.Second
 	pingsMissed = 2
+	// maxSaid bounds what is logged of one outage.
+	maxSaid = 8
 )
 
 // ClusterConfig says where the feed's log is and how to get in.
@@ -56,9 +59,10 @@ type Cluster struct {
 	turn chan struct{} // holds one token: the right to open the stream
 
 	mu      sync.Mutex
-	now     *link // nil: no connection
-	why     error // of that, the newest
-	made    bool  // the stream was there once: it is not made again
+	now     *link    // nil: no connection
+	why     error    // of that, the newest
+	said    []string // what was said of it since there was one
+	made    bool     // the stream was there once: it is not made again
 	closed  bool
 	changed chan struct{} // closed at every change of now and closed
 }
@@ -203,7 +207,7 @@ func (c *Cluster) connected(conn *nats.Conn) {
 	if c.closed {
 		return
 	}
-	c.now, c.why = l, nil
+	c.now, c.why, c.said = l, nil, nil
 	c.wake()
 	c.cfg.Logger.Info("connected to the feed's broker", "server", conn.ConnectedUrlRedacted())
 }
@@ -223,7 +227,8 @@ func (c *Cluster) lost(err error) {
 		c.cfg.Logger.Debug("connection to the feed's broker", "error", err)
 		return
 	}
-	if c.why == nil || c.why.Error() != err.Error() {
+	if len(c.said) < maxSaid && !slices.Contains(c.said, err.Error()) {
+		c.said = append(c.said, err.Error())
 		c.cfg.Logger.Warn("the feed's broker can not be reached, trying again", "error", err)
 	}
 	c.why = err

@@ -30,6 +30,42 @@
 // renews a replica's age, and only back to the moment it was sent: the records
 // of others may be a late backlog, and keep nobody live.
 //
+// # Several replicas
+//
+// One replica's embedded server listens (EmbeddedConfig.Listen), the others
+// join it (Cluster); or all of them use an ordinary NATS cluster. Whoever has
+// the feed's key is admitted to an embedded server: an Ed25519 key is derived
+// from it (HKDF), the server knows its public half, and every connection signs
+// a challenge of its own, so that nothing on the wire can be used twice. To go
+// to other machines that needs TLS: without it, a connection that was admitted
+// can be read and taken over. Records can be forged in neither case.
+//
+// A replica may start before its broker. It is not ready then, and joins when
+// the broker is there; when the broker goes, it becomes stale by its age, and
+// follows on where it was. While there is no connection an append fails; it is
+// never kept and sent later. An append that is not acknowledged has failed for
+// its caller, whether or not it is stored.
+//
+// In a cluster of three or more servers the stream is made with three
+// replicas, and an acknowledgement means that two of them have the record. How
+// soon they sync it to their disks is set there (sync_interval: always), and
+// max_payload must be 8 MB for the longest lists; longer records are refused.
+//
+// # Proofs
+//
+// Proofs carries what is not in the log: which single-use DPoP proofs were
+// used. It spreads them, which costs a check nothing and leaves a gap of the
+// time that a message takes, or of an outage: the other replicas hear them
+// within a millisecond, mostly. Or it claims them: one call to the broker a
+// proof, of which one in all replicas succeeds. Claims are messages of a stream
+// of their own (HOLDFAST_REPLAY) that takes one a subject, forgets by age only,
+// and refuses when it is full. It lies on the disk, so that a restart of the
+// server opens no window. On a single server it is written some milliseconds
+// after the answer, at most 8 by the server's own bound, for a tenth of the
+// cost: a server that is killed can forget the proofs claimed in those, and a
+// machine that loses its power those of the last two minutes, of which none
+// older than the window could be used anyway.
+//
 // # Mending
 //
 // A broken feed mends itself when its log is whole again: an external broker
@@ -39,6 +75,9 @@
 // is lost: move jetstream and the head file away together, start, and revoke
 // again what must stay revoked. The files of a broken feed are worth keeping:
 // the server itself cuts damaged blocks off when it starts.
+//
+// A stream of claims that vanished is not made anew by a process that has used
+// it; restart the replicas when the longest proof has ended.
 //
 // # Files
 //

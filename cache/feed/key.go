@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/google/renameio/v2"
 )
@@ -65,12 +66,33 @@ func parseKey(raw []byte) ([]byte, error) {
 	return key, nil
 }
 
+// createKey makes the key, and the directory that it belongs into. Of two
+// processes that do so at once, both get the one key that is in the file.
 func createKey(path string) ([]byte, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the feed key's directory: %w", err)
+	}
 	key := make([]byte, KeySize)
 	rand.Read(key)
-	text := append(hex.AppendEncode(nil, key), '\n')
-	if err := renameio.WriteFile(path, text, 0o600, renameio.IgnoreUmask()); err != nil {
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o600), renameio.IgnoreUmask())
+	if err != nil {
 		return nil, fmt.Errorf("make the feed key %s: %w", path, err)
+	}
+	defer func() { _ = f.Cleanup() }()
+	_, err = f.Write(append(hex.AppendEncode(nil, key), '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the feed key %s: %w", path, err)
+	}
+	switch err := os.Link(f.Name(), path); {
+	case errors.Is(err, fs.ErrExist):
+		return LoadKey(path, false)
+	case err != nil: // a file system without links
+		if err := f.CloseAtomicallyReplace(); err != nil {
+			return nil, fmt.Errorf("make the feed key %s: %w", path, err)
+		}
 	}
 	return key, nil
 }

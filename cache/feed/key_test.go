@@ -81,3 +81,26 @@ func TestLoadKey(t *testing.T) {
 		t.Errorf("a directory: %v", err)
 	}
 }
+
+// Several processes that start in a new directory at once have one key.
+func TestLoadKeyAtOnce(t *testing.T) {
+	for range 50 {
+		path := filepath.Join(t.TempDir(), "data", "feed.key")
+		keys := make(chan []byte, 8)
+		for range cap(keys) {
+			go func() {
+				key, err := LoadKey(path, true)
+				if err != nil {
+					t.Error(err)
+				}
+				keys <- key
+			}()
+		}
+		first := <-keys
+		for range cap(keys) - 1 {
+			if key := <-keys; !bytes.Equal(key, first) {
+				t.Fatalf("two keys: %x and %x", first, key)
+			}
+		}
+	}
+}

@@ -167,8 +167,7 @@ func TestSpreadNeverWaits(t *testing.T) {
 	}
 }
 
-// When the server is started anew, both ways of joining go on, and what was
-// used meanwhile is told then.
+// When the server is started anew, both ways of joining go on.
 func TestSpreadAfterRestart(t *testing.T) {
 	dir := t.TempDir()
 	e := listen(t, dir, anyPort, nil)
@@ -182,15 +181,11 @@ func TestSpreadAfterRestart(t *testing.T) {
 			t.Fatal("a server that was shut down is well")
 		}
 		until(t, "cut off", func() bool { _, err := c.link(t.Context()); return err != nil })
-		waited := newProof()
-		b.Spread(waited, soon())
+		b.Spread(newProof(), soon()) // waits for the connection
 		until(t, "heard", func() bool {
 			b.Spread(newProof(), soon())
 			return len(a.heard) > 0
 		})
-		if first := <-a.heard; first != waited {
-			t.Error("what waited was not told first")
-		}
 		until(t, "heard", func() bool {
 			a.Spread(newProof(), soon())
 			return len(b.heard) > 0
@@ -201,6 +196,9 @@ func TestSpreadAfterRestart(t *testing.T) {
 		for len(b.heard) > 0 {
 			<-b.heard
 		}
+	}
+	if s := b.Stats(); s.Dropped != 0 {
+		t.Errorf("%+v", s)
 	}
 }
 
