@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	defaultClaims = 500_000
+	defaultClaims = 200_000
 	// claimMargin is how much longer than its window a claim is remembered.
 	claimMargin = 10 * time.Second
 	// claimTime bounds a claim whose caller is more patient.
