@@ -25,6 +25,13 @@ type Checker struct {
 	DPoP   *proof.DPoPChecker // nil: no proof holds
 	Nonces *proof.Nonces      // nil: none are asked for
 	Replay *cache.Replay      // of proofs; required with DPoP
+
+	// Spread tells the other replicas that a proof was used here; it does not
+	// wait. Claim, where it is set, asks all of them together instead, and is
+	// the only call of a check that waits for a network: OK for the first,
+	// dpop_replayed for every other, else why nobody can tell.
+	Spread func(key [16]byte, until time.Time)
+	Claim  func(key [16]byte, until time.Time) reason.Reason
 }
 
 // Decision is the outcome of one check and all that its answer and its record
@@ -129,8 +136,10 @@ func (c *Checker) verify(req *Request, cred *credential, wall time.Time, d *Deci
 		return c.Tokens.APIKey(cred.token, wall, &d.Session)
 	case CredentialCertificate:
 		return c.workload(req, wall, d)
+	case CredentialHeader, CredentialCookie:
+		return c.Tokens.Verify(cred.token, wall, &d.Session)
 	}
-	return c.Tokens.Verify(cred.token, wall, &d.Session)
+	return reason.Internal
 }
 
 // workload takes the peer's X.509-SVID for the credential. It has to be there
@@ -310,6 +319,10 @@ func (c *Checker) use(p *proof.Proof, wall time.Time) reason.Reason {
 		return reason.Overloaded
 	case !first:
 		return reason.DPoPReplayed
+	case c.Claim != nil:
+		return c.Claim(p.ReplayKey, p.Expires)
+	case c.Spread != nil:
+		c.Spread(p.ReplayKey, p.Expires)
 	}
 	return reason.OK
 }

@@ -182,6 +182,19 @@ func TestCheck(t *testing.T) {
 			return get("/x", "x_authorization", "Bearer "+r.issuer.Token(r.now))
 		}},
 		{"a token in the query is none", plain, reason.CredentialMissing, func(r *rig) *extauthz.Request { return get("/x?access_token=" + r.issuer.Token(r.now)) }},
+		{"CK02 header and query", plain, reason.CredentialAmbiguous, func(r *rig) *extauthz.Request {
+			tok := r.issuer.Token(r.now)
+			return get("/x?a=b&access_token="+tok, "authorization", "Bearer "+tok)
+		}},
+		{"CK02 header and query, an empty one", plain, reason.CredentialAmbiguous, func(r *rig) *extauthz.Request {
+			return get("/x?access_token", "authorization", "Bearer "+r.issuer.Token(r.now))
+		}},
+		{"CK02 header and query, escaped", plain, reason.CredentialAmbiguous, func(r *rig) *extauthz.Request {
+			return get("/x?acc%65ss_token=1", "authorization", "Bearer "+r.issuer.Token(r.now))
+		}},
+		{"header and another parameter", plain, reason.OK, func(r *rig) *extauthz.Request {
+			return get("/x?access_tokens=1&Access_Token=2&a=access_token&b=?access_token=3&%zz", "authorization", "Bearer "+r.issuer.Token(r.now))
+		}},
 		{"non-UTF-8 as Envoy writes it", plain, reason.TokenMalformed, func(r *rig) *extauthz.Request {
 			return get("/x", "authorization", "Bearer "+r.issuer.Token(r.now)+"!")
 		}},

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"net/url"
 	"strings"
 
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
@@ -57,6 +58,8 @@ func (p *Policy) findCredential(req *Request) (found credential, r reason.Reason
 		found = one
 	}
 	switch {
+	case found.kind != 0 && tokenInQuery(req.Path):
+		return credential{}, reason.CredentialAmbiguous
 	case found.kind != 0:
 		return found, reason.OK
 	case p.svids:
@@ -126,6 +129,25 @@ func fromHeader(req *Request, name string) (credential, reason.Reason) {
 		return credential{token: value, kind: CredentialAPIKey}, reason.OK
 	}
 	return credential{}, reason.CredentialMissing
+}
+
+// tokenInQuery looks for the parameter that RFC 6750, 2.3 has for a token. It
+// is never read as one; beside another credential it makes two (3.1), of which
+// the application might take the one that was not checked.
+func tokenInQuery(path string) bool {
+	_, query, _ := strings.Cut(path, "?")
+	for query != "" {
+		var one string
+		one, query, _ = strings.Cut(query, "&")
+		name, _, _ := strings.Cut(one, "=")
+		if strings.IndexByte(name, '%') >= 0 {
+			name, _ = url.QueryUnescape(name) // "" where it is none: no reader takes it for the name
+		}
+		if name == "access_token" {
+			return true
+		}
+	}
+	return false
 }
 
 // findHeader gives the value of a header and how many fields have that name,

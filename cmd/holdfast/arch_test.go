@@ -30,6 +30,7 @@ var pureMayNot = []string{"net", "net/http", "os", "log", "log/slog", "google.go
 // examples wire and show: they are named where they do.
 var home = map[string][]string{
 	"google.golang.org/grpc":                 {"extauthz/server", "extauthz/extauthztest", "cmd/internal/bench"},
+	"github.com/go-jose/go-jose":             {}, // in tests, to compare with
 	"github.com/golang-jwt/jwt":              {"cache/jose", "examples/issuer", "extauthz/extauthztest"},
 	"github.com/allegro/bigcache":            {"cache/memo"},
 	"github.com/nats-io":                     {"cache/feed"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -75,12 +74,13 @@ type process struct {
 	keys      *jwks.Store
 	good, bad *memo.Memo
 	replay    *cache.Replay
+	proofs    *feed.Proofs
 	nonces    proof.Nonces
 	apiKeys   *apikeys.Store     // nil: there are none
 	asked     *introspect.Client // nil: nobody is
 	feedKey   []byte
 	feed      *feed.Feed
-	broker    *feed.Embedded
+	broker    feed.Broker
 	head      *feed.Head
 	decisions *observe.DecisionLog
 	metrics   *observe.Metrics
@@ -105,28 +105,6 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		}
 	}
 	return p.run(ctx)
-}
-
-// openFeed starts the embedded broker and prepares to follow its log.
-func (p *process) openFeed() (err error) {
-	c := &p.config.Feed
-	if p.broker, err = feed.OpenEmbedded(feed.EmbeddedConfig{Directory: c.Embedded.Directory, Logger: p.log}); err != nil {
-		return err
-	}
-	if p.feedKey, err = feed.LoadKey(c.KeyFile, true); err != nil {
-		return err
-	}
-	if info, err := os.Stat(c.KeyFile); err == nil && info.Mode().Perm()&0o044 != 0 {
-		p.log.Warn("feed key may be read by others: whoever has it can write to the feed", "file", c.KeyFile, "mode", info.Mode().Perm().String())
-	}
-	if p.head, err = feed.OpenHead(filepath.Join(c.Embedded.Directory, "feed.head")); err != nil {
-		return err
-	}
-	p.feed, err = feed.New(feed.Config{
-		Log: p.broker, Key: p.feedKey, Head: p.head, MaxAge: c.MaxAge, Sync: p.sync, Logger: p.log,
-		Apply: p.apply,
-	})
-	return err
 }
 
 // maxAhead is how far ahead of the clock a record's time is still believed.
@@ -213,14 +191,18 @@ func (p *process) openCheck() error {
 	if err != nil {
 		return fmt.Errorf("dpop: %w", err)
 	}
-	if p.replay, err = cache.NewReplay(cache.ReplayConfig{}); err != nil {
+	if err := p.openProofs(dpop.Window()); err != nil {
 		return fmt.Errorf("dpop.replay: %w", err)
 	}
-	decider := server.NewDecider(&extauthz.Checker{
+	checker := &extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: p.index, Sync: p.sync, Clock: p.clock,
 		Certificates: proof.NewCertificates(), Beginnings: &cache.Beginnings{},
-		DPoP: dpop, Nonces: &p.nonces, Replay: p.replay,
-	}, p.observe)
+		DPoP: dpop, Nonces: &p.nonces, Replay: p.replay, Spread: p.proofs.Spread,
+	}
+	if p.config.DPoP.Replay == "strict" {
+		checker.Claim = p.claim
+	}
+	decider := server.NewDecider(checker, p.observe)
 	tls, err := checkTLS(p.config.Listen.Check.TLS)
 	if err != nil {
 		return err
@@ -322,12 +304,16 @@ func (p *process) run(ctx context.Context) error {
 	}
 	p.log.Info("listening", "listener", "check", "address", addressOf(checkListener))
 	p.log.Info("listening", "listener", "admin", "address", addressOf(adminListener))
+	if e, ok := p.broker.(*feed.Embedded); ok && e.Addr() != nil {
+		p.log.Info("listening", "listener", "feed", "address", e.Addr().String())
+	}
 
 	// What the listeners stand on outlives them.
 	base, stopBase := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBase()
 	below, base := errgroup.WithContext(base)
 	below.Go(func() error { return p.feed.Run(base) })
+	below.Go(func() error { return p.proofs.Run(base) })
 	below.Go(func() error { return p.keys.Run(base) })
 	if p.apiKeys != nil {
 		below.Go(func() error { return p.apiKeys.Run(base) })

@@ -72,8 +72,9 @@ func (p *process) opaque() (o token.Opaque) {
 	return o
 }
 
-// sources are the lines of /readyz about them. Neither keeps a replica from
-// its work: the one has its last good file, and the other is asked anew.
+// sources are the lines of /readyz about them and about what other replicas
+// know. None keeps a replica from its work: the file has a last good state, the
+// issuer is asked anew, and a feed that is gone has a line of its own.
 func (p *process) sources() (checks []admin.Check) {
 	if p.apiKeys != nil {
 		if s := p.apiKeys.Status(); s.Failing {
@@ -84,6 +85,9 @@ func (p *process) sources() (checks []admin.Check) {
 		if s := p.asked.Status(); s.Failing {
 			checks = append(checks, admin.Check{Name: "introspection", Advisory: true, Detail: s.LastError})
 		}
+	}
+	if shared := p.config.Feed.NATS != nil || p.config.Feed.Embedded.Listen != ""; shared && !p.proofs.Stats().Listening {
+		checks = append(checks, admin.Check{Name: "proofs", Advisory: true, Detail: "no connection to the feed: which DPoP proofs other replicas have seen is not heard of"})
 	}
 	return checks
 }

@@ -83,6 +83,14 @@ func NewDPoP(c DPoPConfig) (*DPoPChecker, error) {
 	return d, nil
 }
 
+// Window is the longest that a proof which holds now has until Expires.
+func (d *DPoPChecker) Window() time.Duration {
+	if d.c.NonceRequired {
+		return (lifeSteps+2)*nonceStep + d.c.FutureSkew + clockGrain
+	}
+	return d.c.MaxAge + 2*d.c.FutureSkew + clockGrain
+}
+
 // Proof is a proof that held.
 type Proof struct {
 	JKT      string // RFC 7638 thumbprint of its key

@@ -152,8 +152,8 @@ type DPoP struct {
 	MaxAge time.Duration `yaml:"max_age"`
 	// How far a client's clock may be ahead.
 	FutureSkew time.Duration `yaml:"future_skew"`
-	// shared: a proof is used once, exactly, at this replica.
-	Replay string `yaml:"replay" jsonschema:"enum=shared" later:"strict"`
+	// shared: a proof is used once, exactly at each replica; the others know of it within milliseconds. strict: the feed is asked about each proof, so that it is used once over all replicas; a network call inside a check where the feed is not embedded.
+	Replay string `yaml:"replay" jsonschema:"enum=shared,enum=strict"`
 	// required: every proof carries a nonce that holdfast has given out; its time then stands for iat.
 	Nonce string `yaml:"nonce" jsonschema:"enum=off,enum=required"`
 	// Public origins that htu may name. Left out: scheme and authority of the request.
@@ -174,19 +174,73 @@ type Drain struct {
 
 // Feed is the log of revocations.
 type Feed struct {
-	// Key that authenticates the records of the feed; made when it is not there. Default: feed.key in the embedded directory.
+	// Key that authenticates the records of the feed, the same at all replicas. Default: feed.key in the embedded directory, made when it is not there.
 	KeyFile string `yaml:"key_file"`
-	// NATS JetStream inside the process.
-	Embedded Embedded `yaml:"embedded"`
+	// NATS JetStream inside the process. This is what holds where nats is left out too.
+	Embedded *Embedded `yaml:"embedded"`
+	// Instead of embedded: the NATS of another replica (feed.embedded.listen), or a cluster.
+	NATS *NATS `yaml:"nats"`
+	// What this replica keeps of the feed beside it.
+	Snapshot Snapshot `yaml:"snapshot"`
 	// A feed that is older than this is stale; classes and routes say in on_feed_stale what follows.
 	MaxAge time.Duration `yaml:"max_age"`
 	// A revocation is kept at least this long. Not shorter than a token can live.
 	Retention time.Duration `yaml:"retention"`
 }
 
+// StateDirectory is where this replica keeps what it has of the feed.
+func (f *Feed) StateDirectory() string {
+	if f.NATS != nil {
+		return f.Snapshot.Directory
+	}
+	return f.Embedded.Directory
+}
+
 // Embedded is the feed's own store.
 type Embedded struct {
 	// Directory of the store, made when it is not there.
+	Directory string `yaml:"directory"`
+	// host:port where other replicas join with feed.nats. Who has the feed's key is let in, nobody else. Left out: nobody can join.
+	Listen string `yaml:"listen"`
+	// TLS for those who join. Needed on any other than a loopback address.
+	TLS *FeedTLS `yaml:"tls"`
+}
+
+// FeedTLS is the TLS of the embedded feed's listener.
+type FeedTLS struct {
+	// Certificate chain, PEM.
+	CertFile string `yaml:"cert_file" jsonschema:"required"`
+	// Private key of the certificate, PEM.
+	KeyFile string `yaml:"key_file" jsonschema:"required"`
+	// Demand a client certificate by one of these authorities, PEM.
+	ClientCAFile string `yaml:"client_ca_file"`
+}
+
+// NATS is a feed outside this process.
+type NATS struct {
+	// Servers: nats://host:port or tls://host:port. One may name a user and a password.
+	URLs []string `yaml:"urls" jsonschema:"required,minItems=1"`
+	// NATS credentials (.creds). Left out: the feed's key says who we are, as another replica's embedded feed wants it.
+	CredentialsFile string `yaml:"credentials_file"`
+	// TLS to the servers.
+	TLS *NATSTLS `yaml:"tls"`
+	// Name of the stream, which holdfast makes.
+	Stream string `yaml:"stream"`
+}
+
+// NATSTLS is the TLS to NATS servers.
+type NATSTLS struct {
+	// Authorities that the servers' certificates are of, PEM. Left out: those of the system.
+	CAFile string `yaml:"ca_file"`
+	// Certificate of this client, PEM.
+	CertFile string `yaml:"cert_file"`
+	// Private key of the certificate, PEM.
+	KeyFile string `yaml:"key_file"`
+}
+
+// Snapshot is what a replica keeps of the feed.
+type Snapshot struct {
+	// Directory of it, with feed.nats; made when it is not there. With feed.embedded it is the embedded directory.
 	Directory string `yaml:"directory"`
 }
 

@@ -37,10 +37,13 @@ func (i *Introspection) SetDefaults() {
 func (c *Class) SetDefaults() { c.OnFeedStale = "error" }
 
 func (f *Feed) SetDefaults() {
-	f.Embedded.Directory = "./data"
 	f.MaxAge = 10 * time.Second
 	f.Retention = 720 * time.Hour
 }
+
+func (e *Embedded) SetDefaults() { e.Directory = "./data" }
+
+func (n *NATS) SetDefaults() { n.Stream = "HOLDFAST" }
 
 func (h *Headers) SetDefaults() {
 	h.Subject = "x-holdfast-subject"
@@ -59,8 +62,16 @@ func (l *Limits) SetDefaults() { l.MaxTokenBytes = 8192 }
 
 // derive fills in the defaults that depend on other keys.
 func (c *Config) derive() {
-	if !c.file.Given("feed.key_file") {
-		c.Feed.KeyFile = filepath.Join(c.Feed.Embedded.Directory, "feed.key")
+	f := &c.Feed
+	switch {
+	case f.NATS == nil && f.Embedded == nil:
+		f.Embedded = &Embedded{}
+		f.Embedded.SetDefaults()
+	case f.NATS != nil && !c.file.Given("feed.snapshot.directory"):
+		f.Snapshot.Directory = "./data"
+	}
+	if !c.file.Given("feed.key_file") && f.NATS == nil {
+		f.KeyFile = filepath.Join(f.Embedded.Directory, "feed.key")
 	}
 	for i := range c.Issuers {
 		if is, path := &c.Issuers[i], index("issuers", i); is.TrustDomain != "" {

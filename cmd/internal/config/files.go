@@ -42,17 +42,41 @@ func (c *Config) checkFiles() {
 			c.say("listen.admin.token_file", "listen.admin.token_file %s must hold one token, without spaces", strict.Quote(c.Listen.Admin.TokenFile))
 		}
 	}
-	// The key and the directory are made where they are not there.
-	if st, err := os.Stat(c.Feed.Embedded.Directory); err == nil && !st.IsDir() {
-		c.say("feed.embedded.directory", "feed.embedded.directory %s is not a directory", strict.Quote(c.Feed.Embedded.Directory))
-	}
-	if _, err := os.Stat(c.Feed.KeyFile); c.file.Given("feed.key_file") && !errors.Is(err, fs.ErrNotExist) {
-		c.readable("feed.key_file", c.Feed.KeyFile)
-	} else if c.file.Given("feed.key_file") && filepath.Dir(c.Feed.KeyFile) != filepath.Clean(c.Feed.Embedded.Directory) {
-		c.directoryOf("feed.key_file", c.Feed.KeyFile)
-	}
+	c.checkFeedFiles(&c.Feed)
 	if file := c.DecisionLog.Destination.File; file != "" {
 		c.directoryOf("decision_log.destination", file)
+	}
+}
+
+func (c *Config) checkFeedFiles(f *Feed) {
+	if e := f.Embedded; e != nil {
+		c.noFile("feed.embedded.directory", e.Directory)
+		if t := e.TLS; t != nil {
+			c.tlsFiles("feed.embedded.tls", t.CertFile, t.KeyFile, t.ClientCAFile)
+		}
+	}
+	c.noFile("feed.snapshot.directory", f.Snapshot.Directory)
+	if n := f.NATS; n != nil {
+		c.readable("feed.key_file", f.KeyFile)
+		c.readable("feed.nats.credentials_file", n.CredentialsFile)
+		if t := n.TLS; t != nil {
+			c.tlsFiles("feed.nats.tls", t.CertFile, t.KeyFile, "")
+			c.authorities("feed.nats.tls.ca_file", t.CAFile)
+		}
+		return
+	}
+	// The key is made where it is not there.
+	if _, err := os.Stat(f.KeyFile); c.file.Given("feed.key_file") && !errors.Is(err, fs.ErrNotExist) {
+		c.readable("feed.key_file", f.KeyFile)
+	} else if c.file.Given("feed.key_file") && filepath.Dir(f.KeyFile) != filepath.Clean(f.Embedded.Directory) {
+		c.directoryOf("feed.key_file", f.KeyFile)
+	}
+}
+
+// noFile refuses a file where a directory is used, or made.
+func (c *Config) noFile(path, directory string) {
+	if st, err := os.Stat(directory); err == nil && !st.IsDir() {
+		c.say(path, "%s %s is not a directory", path, strict.Quote(directory))
 	}
 }
 
@@ -123,7 +147,11 @@ func (c *Config) tlsFiles(path, cert, key, ca string) {
 			c.say(path+".cert_file", "%s: cert_file and key_file are no pair: %s", path, strings.TrimPrefix(err.Error(), "tls: "))
 		}
 	}
-	if raw := c.readable(path+".client_ca_file", ca); raw != nil && !x509.NewCertPool().AppendCertsFromPEM(raw) {
-		c.say(path+".client_ca_file", "%s.client_ca_file: %s has no certificate in PEM form", path, strict.Quote(ca))
+	c.authorities(path+".client_ca_file", ca)
+}
+
+func (c *Config) authorities(path, file string) {
+	if raw := c.readable(path, file); raw != nil && !x509.NewCertPool().AppendCertsFromPEM(raw) {
+		c.say(path, "%s: %s has no certificate in PEM form", path, strict.Quote(file))
 	}
 }

@@ -109,7 +109,7 @@ func TestDefaults(t *testing.T) {
 		MTLS:           MTLS{Source: "connection"},
 		Drain:          Drain{Timeout: 20 * time.Second},
 		Feed: Feed{
-			KeyFile: "data/feed.key", Embedded: Embedded{Directory: "./data"},
+			KeyFile: "data/feed.key", Embedded: &Embedded{Directory: "./data"},
 			MaxAge: 10 * time.Second, Retention: 720 * time.Hour,
 		},
 		Cache: Cache{

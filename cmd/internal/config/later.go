@@ -11,5 +11,4 @@ func (*Issuer) NotYet() []string        { return []string{"status_lists"} }
 func (*Class) NotYet() []string         { return []string{"idle_timeout"} }
 func (*Route) NotYet() []string         { return []string{"streams"} }
 func (*Require) NotYet() []string       { return []string{"idle_timeout"} }
-func (*Feed) NotYet() []string          { return []string{"nats", "snapshot"} }
-func (*Embedded) NotYet() []string      { return []string{"listen"} }
+func (*Snapshot) NotYet() []string      { return []string{"interval"} }
