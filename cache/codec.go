@@ -10,7 +10,7 @@ import (
 
 // eventsVersion is the first byte of an encoded list of events. A reader that
 // meets another one may not skip it.
-const eventsVersion = 1
+const eventsVersion = 2
 
 // MaxEvents bounds one record.
 const MaxEvents = 10_000
@@ -32,6 +32,12 @@ func EncodeEvents(dst []byte, events []Event) []byte {
 		for _, text := range [...]string{e.Issuer, e.Value, e.Reason, e.Actor} {
 			dst = binary.AppendUvarint(dst, uint64(len(text)))
 			dst = append(dst, text...)
+		}
+		dst = binary.AppendUvarint(dst, uint64(len(e.Members)))
+		for _, m := range e.Members {
+			dst = binary.AppendUvarint(dst, uint64(m.Kind))
+			dst = binary.AppendUvarint(dst, uint64(len(m.Value)))
+			dst = append(dst, m.Value...)
 		}
 		dst = append(dst, e.Request[:]...)
 		dst = append(dst, e.Content[:]...)
@@ -64,11 +70,7 @@ func DecodeEvents(src []byte) ([]Event, error) {
 	for i := range n {
 		var e Event
 		e.Op = Op(d.byte())
-		kinds := d.uvarint()
-		if kinds > math.MaxUint16 {
-			d.fail()
-		}
-		e.Kinds = Kinds(kinds)
+		e.Kinds = d.kinds()
 		e.Key = d.key()
 		e.Before, e.Until = d.time(), d.time()
 		e.Lifts.Number = d.uvarint()
@@ -79,6 +81,13 @@ func DecodeEvents(src []byte) ([]Event, error) {
 		e.Lifts.Place = uint32(place)
 		for _, text := range [...]*string{&e.Issuer, &e.Value, &e.Reason, &e.Actor} {
 			*text = d.text()
+		}
+		members := d.uvarint()
+		if members > MaxMembers {
+			d.fail()
+		}
+		for range min(members, MaxMembers) {
+			e.Members = append(e.Members, Member{Kind: d.kinds(), Value: d.text()})
 		}
 		e.Request, e.Content = d.key(), d.key()
 		if d.err != nil {
@@ -143,6 +152,14 @@ func (d *decoder) time() time.Time {
 		return time.Time{}
 	}
 	return time.Unix(v, 0).UTC()
+}
+
+func (d *decoder) kinds() Kinds {
+	v := d.uvarint()
+	if v > math.MaxUint16 {
+		d.fail()
+	}
+	return Kinds(v)
 }
 
 func (d *decoder) text() string { return string(d.take(d.uvarint())) }

@@ -50,7 +50,7 @@ func TestDecodeEventsRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Event){
 		"unknown operation":       func(e *Event) { e.Op = 9 },
 		"no kind":                 func(e *Event) { e.Kinds = 0 },
-		"two kinds":               func(e *Event) { e.Kinds = User | Session },
+		"two kinds, one value":    func(e *Event) { e.Kinds = User | Session },
 		"kind of a newer version": func(e *Event) { e.Kinds = 1 << 14 },
 		"key of another value":    func(e *Event) { e.Key = KeyOf(User, idp, "mallory") },
 		"empty value":             func(e *Event) { e.Value, e.Key = "", KeyOf(User, idp, "") },

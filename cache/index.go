@@ -1,41 +1,30 @@
 package cache
 
 import (
+	"crypto/rand"
+	"encoding/binary"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-const shards = 64
-
-// Index is the set of revocations in force: exact, never evicting, the same
-// on every replica that has applied the same records. One goroutine applies
-// and expires (the feed's follower), any number ask.
+// Index is the set of revocations in force: never evicting, the same on every
+// replica that has applied the same records. One goroutine applies (the feed's
+// follower), one may expire, any number ask.
 type Index struct {
 	applied atomic.Uint64
 	count   [numKinds]atomic.Int64 // in force, by kind; zero spares the lookup
-	shard   [shards]struct {
-		sync.RWMutex
-		live map[Key][]entry
-	}
-	lifts struct {
-		sync.RWMutex
-		at map[Ref]Lift
-	}
-}
+	key     sipKey
+	pages   *pages
+	shard   [tableShards]shard
+	several several
+	lifts   lifts
 
-// entry is one revocation. A key may have several, each lifted for itself.
-type entry struct {
-	ref           Ref
-	kind          Kinds
-	before, until int64 // Unix seconds
-}
-
-// Lift is the end of a revocation before its time.
-type Lift struct {
-	By    Ref       // the event that ended it
-	At    time.Time // when that was appended
-	until int64     // when it may be forgotten: with the revocation itself
+	// write is held while a record is applied: an image begins between two.
+	write sync.Mutex
+	image *Image // that is being written, else nil
 }
 
 // Hit is the revocation that a request ran into; its zero value is none.
@@ -47,26 +36,32 @@ type Hit struct {
 
 // NewIndex returns an empty index.
 func NewIndex() *Index {
-	x := &Index{}
-	for i := range x.shard {
-		x.shard[i].live = make(map[Key][]entry)
-	}
-	x.lifts.at = make(map[Ref]Lift)
+	var secret [16]byte
+	rand.Read(secret[:]) // never fails
+	return newIndex(sipKey{binary.LittleEndian.Uint64(secret[:8]), binary.LittleEndian.Uint64(secret[8:])})
+}
+
+func newIndex(key sipKey) *Index {
+	x := &Index{key: key}
+	x.pages = newPages(x)
 	return x
 }
 
 // Apply takes one record's events in the order of the feed. A record that was
 // applied before changes nothing. at is when the record was appended.
 func (x *Index) Apply(number uint64, at time.Time, events []Event) {
+	x.write.Lock()
+	defer x.write.Unlock()
 	if number <= x.applied.Load() {
 		return
 	}
 	for i := range events {
+		ref := Ref{Number: number, Place: uint32(i)}
 		switch e := &events[i]; e.Op {
 		case OpRevoke:
-			x.revoke(e, Ref{Number: number, Place: uint32(i)})
+			x.revoke(e, ref)
 		case OpLift:
-			x.lift(e, Ref{Number: number, Place: uint32(i)}, at)
+			x.lift(e, ref, at)
 		}
 	}
 	x.applied.Store(number)
@@ -76,145 +71,132 @@ func (x *Index) Apply(number uint64, at time.Time, events []Event) {
 func (x *Index) Applied() uint64 { return x.applied.Load() }
 
 func (x *Index) revoke(e *Event, ref Ref) {
-	// Both times round towards denial: a fraction counts as the whole second.
-	add := entry{ref: ref, kind: e.Kinds, before: ceil(e.Before), until: ceil(e.Until)}
-	s := &x.shard[e.Key[0]%shards]
-	s.Lock()
-	s.live[e.Key] = append(s.live[e.Key], add)
-	s.Unlock()
-	x.count[e.Kinds.slot()].Add(1)
+	add := entry{ref: ref, kind: uint8(e.Kinds.slot()), before: never, until: clamp(e.Until)}
+	if e.Kinds.Dated() { // else a session is never too young
+		add.before = clamp(e.Before)
+	}
+	x.count[add.kind].Add(1)
+	if !e.Kinds.single() {
+		x.several.insert(newRow(e, add))
+		return
+	}
+	i, g := x.place(&e.Key)
+	s := &x.shard[i]
+	s.mu.Lock()
+	s.insert(x.pages, g, add)
+	s.mu.Unlock()
 }
 
 func (x *Index) lift(e *Event, by Ref, at time.Time) {
-	s := &x.shard[e.Key[0]%shards]
-	s.Lock()
-	defer s.Unlock()
-	for _, old := range s.live[e.Key] {
-		if old.ref != e.Lifts {
-			continue
+	var old entry
+	var ok bool
+	if e.Kinds.single() {
+		i, g := x.place(&e.Key)
+		s := &x.shard[i]
+		s.mu.Lock()
+		if old, ok = s.remove(g, e.Lifts); ok {
+			x.image.keep(i, g, old)
 		}
-		x.drop(s.live, e.Key, func(o *entry) bool { return o.ref == e.Lifts })
-		x.lifts.Lock()
-		x.lifts.at[e.Lifts] = Lift{By: by, At: at, until: old.until}
-		x.lifts.Unlock()
-		return
+		s.mu.Unlock()
+	} else if r := x.several.remove(e.Key, e.Lifts); r != nil {
+		old, ok = r.entry, true
+		x.image.keepRow(r)
+	}
+	if ok {
+		x.count[old.kind].Add(-1)
+		x.lifts.add(e.Lifts, Lift{By: by, At: at, until: old.until})
 	}
 }
 
-// drop removes a key's entries that gone picks; the caller holds the lock.
-func (x *Index) drop(live map[Key][]entry, key Key, gone func(*entry) bool) (dropped int) {
-	old := live[key]
-	// A new slice: a reader may still hold the old one.
-	var keep []entry
-	for i := range old {
-		if !gone(&old[i]) {
-			keep = append(keep, old[i])
-			continue
-		}
-		x.count[old[i].kind.slot()].Add(-1)
-		dropped++
-	}
-	switch {
-	case dropped == 0:
-	case len(keep) == 0:
-		delete(live, key)
-	default:
-		live[key] = keep
-	}
-	return dropped
+// place is where a key's entries are: in which shard, under which tag.
+func (x *Index) place(key *Key) (int, tag) {
+	hash := x.key.sum(key)
+	return int(hash % tableShards), tag{hash&^(tableShards-1) | uint64(key[15]), key[14] & tailMask}
 }
 
 // Status looks for a revocation that is in force at now and hits a session
 // which began at began: its auth_time, else the iat of its token. The first
-// kind in the contract's order is given. It allocates nothing.
+// kind in the contract's order is given, and of it the first in the order of
+// the feed. It allocates nothing.
 func (x *Index) Status(s *Subject, began, now time.Time) Hit {
+	from, at := began.Unix(), now.Unix()
 	for slot := range numKinds {
-		if s[slot] == (Key{}) || x.count[slot].Load() == 0 {
+		if s[slot] == (Key{}) {
 			continue
 		}
-		if hit := x.find(Kinds(1)<<slot, &s[slot], began.Unix(), now.Unix()); hit != (Hit{}) {
-			return hit
+		var found entry
+		if x.count[slot].Load() != 0 {
+			i, g := x.place(&s[slot])
+			found = x.shard[i].find(g, uint8(slot), from, at)
 		}
-	}
-	return Hit{}
-}
-
-func (x *Index) find(kind Kinds, key *Key, began, now int64) Hit {
-	s := &x.shard[key[0]%shards]
-	s.RLock()
-	entries := s.live[*key]
-	s.RUnlock()
-	for i := range entries {
-		if now <= entries[i].until && (!kind.Dated() || began <= entries[i].before) {
-			return Hit{Kind: kind, Ref: entries[i].ref, Until: entries[i].until}
+		found = first(found, x.several.find(s, slot, from, at))
+		if found.ref != (Ref{}) {
+			return Hit{Kind: 1 << slot, Ref: found.ref, Until: found.end()}
 		}
 	}
 	return Hit{}
 }
 
 // Has tells whether a revocation is still in force.
-func (x *Index) Has(key Key, ref Ref) bool {
-	s := &x.shard[key[0]%shards]
-	s.RLock()
-	defer s.RUnlock()
-	for i := range s.live[key] {
-		if s.live[key][i].ref == ref {
-			return true
-		}
-	}
-	return false
-}
+func (x *Index) Has(key Key, ref Ref) bool { return slices.Contains(x.Refs(key), ref) }
 
 // Refs lists the revocations in force for one key, oldest first.
-func (x *Index) Refs(key Key) []Ref {
-	s := &x.shard[key[0]%shards]
-	s.RLock()
-	defer s.RUnlock()
-	var refs []Ref
-	for i := range s.live[key] {
-		refs = append(refs, s.live[key][i].ref)
-	}
+func (x *Index) Refs(key Key) (refs []Ref) {
+	i, g := x.place(&key)
+	s := &x.shard[i]
+	s.mu.Lock()
+	s.each(g, func(e entry) { refs = append(refs, e.ref) })
+	s.mu.Unlock()
+	refs = append(refs, x.several.refs(key)...)
+	slices.SortFunc(refs, Ref.Compare)
 	return refs
 }
 
 // Lifted tells how a revocation ended, if it was lifted.
-func (x *Index) Lifted(ref Ref) (Lift, bool) {
-	x.lifts.RLock()
-	defer x.lifts.RUnlock()
-	l, ok := x.lifts.at[ref]
-	return l, ok
-}
+func (x *Index) Lifted(ref Ref) (Lift, bool) { return x.lifts.get(ref) }
 
 // Expire forgets what ended before now and says how much that was. Status has
 // ignored it since; this gives back its memory. now must come from a clock that
-// no jump forward moves: what is forgotten can not be asked for again.
+// no jump forward moves: what is forgotten can not be asked for again. It goes
+// through the index in slices, each of some ten microseconds at 10 million
+// entries, in which records wait to be applied; readers never wait.
 func (x *Index) Expire(now time.Time) (expired int) {
 	second := now.Unix()
+	gone := func(e entry) {
+		x.count[e.kind].Add(-1)
+		expired++
+	}
+	used := 0
 	for i := range x.shard {
 		s := &x.shard[i]
-		s.Lock()
-		for key, entries := range s.live {
-			for j := range entries {
-				if entries[j].until < second {
-					expired += x.drop(s.live, key, func(e *entry) bool { return e.until < second })
-					break
-				}
-			}
+		s.mu.Lock()
+		s.expire(x.pages, second, gone)
+		if t := s.table.Load(); t != nil {
+			used += len(t.pages)
 		}
-		s.Unlock()
+		s.mu.Unlock()
 	}
-	x.lifts.Lock()
-	for ref, l := range x.lifts.at {
-		if l.until < second {
-			delete(x.lifts.at, ref)
-		}
-	}
-	x.lifts.Unlock()
+	x.pages.trim(chunkPages + used/growBy/growBy)
+	x.several.expire(second, gone)
+	x.lifts.expire(second)
 	return expired
 }
 
-// Count is the number of revocations in force of one kind.
+// Count is the number of revocations in force of one kind. One that names
+// several members counts as of the first.
 func (x *Index) Count(kind Kinds) int64 { return x.count[kind.slot()].Load() }
+
+// clamp is a time in whole seconds, rounded up, which is towards denial, as is
+// what happens to a time that 32 bits can not hold: in 2106 begins never.
+func clamp(t time.Time) uint32 { return uint32(min(max(ceil(t), 0), never)) }
+
+// end is until for those who compare it.
+func (e *entry) end() int64 {
+	if e.until == never {
+		return math.MaxInt64
+	}
+	return int64(e.until)
+}
 
 func ceil(t time.Time) int64 {
 	s := t.Unix()

@@ -18,21 +18,24 @@ func (x *Index) List(kinds Kinds, after Ref, n int) []Ref {
 		slices.SortFunc(found, Ref.Compare)
 		found = found[:min(n, len(found))]
 	}
+	add := func(e entry, of Kinds) {
+		if of&kinds == 0 || e.ref.Compare(after) <= 0 {
+			return
+		}
+		if found = append(found, e.ref); len(found) >= 2*n+1024 {
+			keep()
+		}
+	}
 	for i := range x.shard {
 		s := &x.shard[i]
-		s.RLock()
-		for _, entries := range s.live {
-			for j := range entries {
-				e := &entries[j]
-				if e.kind&kinds == 0 || e.ref.Compare(after) <= 0 {
-					continue
-				}
-				if found = append(found, e.ref); len(found) >= 2*n+1024 {
-					keep()
-				}
-			}
+		s.mu.Lock()
+		s.all(func(_ tag, e entry) { add(e, 1<<e.kind) })
+		s.mu.Unlock()
+	}
+	for i := range x.several.shard {
+		for _, r := range x.several.rows(i) {
+			add(r.entry, r.kinds)
 		}
-		s.RUnlock()
 	}
 	keep()
 	return found

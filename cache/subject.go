@@ -53,12 +53,16 @@ func ParseKind(word string) (Kinds, error) {
 	return 0, fmt.Errorf("unknown kind %q; one of %v", word, kindNames)
 }
 
-// String gives the API's word of a single kind.
+// String gives the API's word of a single kind; of several, all their words.
 func (k Kinds) String() string {
-	if !k.single() {
+	if k == 0 || k >= 1<<numKinds {
 		return fmt.Sprintf("kinds(%#x)", uint16(k))
 	}
-	return kindNames[k.slot()]
+	words := kindNames[k.slot()]
+	for rest := k & (k - 1); rest != 0; rest &= rest - 1 {
+		words += "+" + kindNames[rest.slot()]
+	}
+	return words
 }
 
 // InIssuer reports whether a value of this kind is only unique inside one
@@ -69,14 +73,18 @@ func (k Kinds) InIssuer() bool {
 
 // Dated reports whether a revocation of this kind spares sessions that began
 // after its not_before. The other kinds deny until they expire or are lifted.
+// One that names several kinds is dated when one of them is.
 func (k Kinds) Dated() bool {
 	return k&(User|Client|Tenant|Issuer) != 0
 }
 
+func (k Kinds) len() int { return bits.OnesCount16(uint16(k)) }
+
 func (k Kinds) single() bool {
-	return bits.OnesCount16(uint16(k)) == 1 && k < 1<<numKinds
+	return k.len() == 1 && k < 1<<numKinds
 }
 
+// slot is the kind's place in a Subject; of several, the first one's.
 func (k Kinds) slot() int { return bits.TrailingZeros16(uint16(k)) }
 
 // Key is a digest of what a kind names: no personal data stays in memory,
@@ -96,6 +104,20 @@ func KeyOf(kind Kinds, issuer, value string) Key {
 		binary.BigEndian.PutUint32(n[:], uint32(len(part)))
 		h.Write(n[:])
 		h.Write([]byte(part))
+	}
+	var sum [sha256.Size]byte
+	return Key(h.Sum(sum[:0])[:16])
+}
+
+// KeyOfAll digests the members of a complex subject.
+func KeyOfAll(issuer string, members []Member) Key {
+	h := sha256.New()
+	of := KeyOf(Issuer, "", issuer)
+	h.Write(of[:])
+	for _, m := range members {
+		of = KeyOf(m.Kind, issuer, m.Value)
+		h.Write([]byte{byte(m.Kind >> 8), byte(m.Kind)})
+		h.Write(of[:])
 	}
 	var sum [sha256.Size]byte
 	return Key(h.Sum(sum[:0])[:16])

@@ -156,7 +156,7 @@ func (s *Server) lift(c *Config, w http.ResponseWriter, r *request) error {
 }
 
 func (s *Server) storeLift(ctx context.Context, c *Config, r *request, ref cache.Ref, e *cache.Event) (uint64, error) {
-	events := []cache.Event{{Op: cache.OpLift, Kinds: e.Kinds, Key: e.Key, Lifts: ref, Issuer: e.Issuer, Value: e.Value, Actor: actor}}
+	events := []cache.Event{{Op: cache.OpLift, Kinds: e.Kinds, Key: e.Key, Lifts: ref, Issuer: e.Issuer, Value: e.Value, Members: e.Members, Actor: actor}}
 	number, _, err := c.Append(ctx, events...)
 	if err != nil {
 		s.log.Error("revocation not lifted", "id", ref.String(), "actor", actor, "peer", r.RemoteAddr, "err", err)
