@@ -30,6 +30,7 @@ func steps() []step {
 		{"alice logs in; her token is bound to her certificate; she calls the application", (*story).login},
 		{"mallory has stolen the token", (*story).theft},
 		{"a phone without a certificate: its token is bound to a key by DPoP", (*story).dpop},
+		{"a workload without any token: its X.509-SVID is the credential", (*story).workload},
 		{"a transfer needs a fresh login with a second factor (RFC 9470)", (*story).stepUp},
 		{"alice's phone is lost: its session is revoked", (*story).revoke},
 		{"a token gets too old for the statements", (*story).tooOld},

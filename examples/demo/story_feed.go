@@ -108,8 +108,9 @@ func (s *story) unsure(ctx context.Context) error {
 			return fmt.Errorf("%s: got %d %q, want 503", call, a.status, a.log.Reason)
 		}
 		// No reason: Envoy's health check has already heard that Holdfast is
-		// not ready, and Envoy did not ask.
-		if a.log.Reason != "" && (a.log.Reason != "feed_stale" || a.header.Get("Retry-After") == "") {
+		// not ready, and Envoy did not ask. No keys: this process is so new
+		// that it has not fetched them.
+		if a.log.Reason != "" && a.log.Reason != "keys_unavailable" && (a.log.Reason != "feed_stale" || a.header.Get("Retry-After") == "") {
 			return fmt.Errorf("%s: got %q with %v, want feed_stale with Retry-After", call, a.log.Reason, a.header)
 		}
 	}

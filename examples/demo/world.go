@@ -35,7 +35,9 @@ type world struct {
 	holdfast *Holdfast
 	access   accessLog
 
-	alice, mallory, stranger *person // the stranger has no certificate
+	alice, mallory, stranger *person     // the stranger has no certificate
+	batch, reports           *person     // workloads, with X.509-SVIDs
+	spire                    *issuer.Key // signs their tokens
 }
 
 func (w *world) file(name string) string { return filepath.Join(w.dir, name) }
@@ -69,6 +71,9 @@ func (w *world) start(ctx context.Context) error {
 	app, err := serve(ctx, func(string) (http.Handler, error) { return upstream.Handler("app"), nil })
 	if err != nil {
 		return fmt.Errorf("start the upstream: %w", err)
+	}
+	if err := w.writeBundle(); err != nil {
+		return err
 	}
 	if err := w.writeConfig(); err != nil {
 		return err
@@ -108,8 +113,12 @@ func (w *world) people() (*envoy.TLS, error) {
 	if files.CertFile, files.KeyFile, err = server.Write(w.dir, "server"); err != nil {
 		return nil, err
 	}
-	for name, to := range map[string]**person{"alice": &w.alice, "mallory": &w.mallory} {
-		cert, err := ca.Client(name)
+	for name, to := range map[string]**person{"alice": &w.alice, "mallory": &w.mallory, "batch": &w.batch, "reports": &w.reports} {
+		var ids []string
+		if to == &w.batch || to == &w.reports {
+			ids = []string{workload(name)}
+		}
+		cert, err := ca.Client(name, ids...)
 		if err != nil {
 			return nil, err
 		}
