@@ -26,6 +26,10 @@ type Checker struct {
 	Nonces *proof.Nonces      // nil: none are asked for
 	Replay *cache.Replay      // of proofs; required with DPoP
 
+	// Listed tells what a status list says of a token; known is false where
+	// nobody can say. Nil: nobody can of any.
+	Listed func(issuer, uri string, index uint64) (valid, known bool)
+
 	// Spread tells the other replicas that a proof was used here; it does not
 	// wait. Claim, where it is set, asks all of them together instead, and is
 	// the only call of a check that waits for a network: OK for the first,
@@ -118,6 +122,9 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 		return r
 	}
 	if r = c.standing(now, wall, d); r != reason.OK {
+		return r
+	}
+	if r = c.listed(&d.Session); r != reason.OK {
 		return r
 	}
 	if r = c.fresh(&d.Session, d.demand, wall); r != reason.OK {

@@ -32,6 +32,23 @@ func (c *Checker) standing(now, wall time.Time, d *Decision) reason.Reason {
 	return reason.FeedStale
 }
 
+// listed asks the status list that the token names, if it names one.
+func (c *Checker) listed(s *token.Session) reason.Reason {
+	if s.StatusURI == "" {
+		return reason.OK
+	}
+	if c.Listed == nil {
+		return reason.StatusUnavailable
+	}
+	switch valid, known := c.Listed(s.Issuer, s.StatusURI, s.StatusIndex); {
+	case !known:
+		return reason.StatusUnavailable
+	case !valid:
+		return reason.StatusInvalid
+	}
+	return reason.OK
+}
+
 // withdrawn asks the index for the session's names. A token that is bound to
 // two keys has two names of that kind.
 func (c *Checker) withdrawn(s *token.Session, wall time.Time) cache.Hit {

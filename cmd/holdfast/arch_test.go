@@ -60,7 +60,7 @@ func mayImport(from, to string) bool {
 			return from == "cache/jwks" || from == "cache/apikeys" || from == "cache/introspect"
 		}
 		if to == "cache/dial" { // which addresses are connected to
-			return from == "cache/jwks" || from == "cache/introspect"
+			return from == "cache/jwks" || from == "cache/introspect" || from == "cache/statuslist"
 		}
 		return to == "cache" || to == "cache/jose" && from != "cache" || isUnder(to, "cache/cachetest") && isUnder(from, "cache/cachetest")
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"compress/zlib"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -11,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -265,4 +268,42 @@ func TestAdvice(t *testing.T) {
 		!strings.Contains(got.output, path+":7:24: advice: any host of the site") || !strings.Contains(got.output, "__Host-session") {
 		t.Errorf("exit %d, said:\n%s", got.code, got.output)
 	}
+}
+
+// TestStatusList: a token that its issuer's list withdraws is denied, and one
+// whose list nobody has is not judged.
+func TestStatusList(t *testing.T) {
+	issuer := extauthztest.NewIssuer(t, idp)
+	var lists *httptest.Server
+	var data atomic.Uint32
+	lists = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/statuslist+jwt")
+		var b bytes.Buffer
+		z := zlib.NewWriter(&b)
+		_, _ = z.Write([]byte{byte(data.Load())})
+		_ = z.Close()
+		fmt.Fprint(w, issuer.Token(time.Now(), extauthztest.Header{"typ": "statuslist+jwt"}, extauthztest.Claims{
+			"sub": lists.URL + r.URL.Path, "ttl": 1,
+			"status_list": map[string]any{"bits": 1, "lst": base64.RawURLEncoding.EncodeToString(b.Bytes())},
+		}))
+	}))
+	t.Cleanup(lists.Close)
+	data.Store(0b10)
+	c := startReady(t, writeConfig(t, issuer, strings.Replace(basicConfig, `jwks_file: "%s/jwks.json"`,
+		`jwks_file: "%s/jwks.json", status_lists: {uris: ["`+lists.URL+`/lists/"]}`, 1)))
+	at := func(uri string, index int) string {
+		return issuer.Token(time.Now(), extauthztest.Claims{"status": map[string]any{"status_list": map[string]any{"idx": index, "uri": uri}}})
+	}
+	good := at(lists.URL+"/lists/1", 0)
+	if a := c.ask(good); a.Reason() != "status_unavailable" || a.Status != 503 {
+		t.Errorf("at first: %v", a)
+	}
+	until(t, "the list", func() bool { return c.ask(good).Reason() == "ok" })
+	c.wantReason(at(lists.URL+"/lists/1", 1), "status_invalid")
+	c.wantReason(at(lists.URL+"/lists/1", 8), "status_invalid")
+	c.wantReason(at(lists.URL+"/other/1", 0), "status_unavailable")
+	c.wantReason(at("https://evil.example/lists/1", 0), "status_unavailable")
+	c.wantReason(issuer.Token(time.Now()), "ok")
+	c.revoke("session", extauthztest.Session)
+	c.wantReason(at(lists.URL+"/lists/1", 1), "session_revoked") // revocation comes first
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-authz/holdfast/cache/introspect"
 	"github.com/holdfast-authz/holdfast/cache/jwks"
 	"github.com/holdfast-authz/holdfast/cache/memo"
+	"github.com/holdfast-authz/holdfast/cache/statuslist"
 	"github.com/holdfast-authz/holdfast/cmd/internal/admin"
 	"github.com/holdfast-authz/holdfast/cmd/internal/config"
 	"github.com/holdfast-authz/holdfast/cmd/internal/observe"
@@ -78,6 +79,7 @@ type process struct {
 	nonces    proof.Nonces
 	apiKeys   *apikeys.Store     // nil: there are none
 	asked     *introspect.Client // nil: nobody is
+	lists     *statuslist.Store
 	feedKey   []byte
 	feed      *feed.Feed
 	broker    feed.Broker
@@ -197,7 +199,7 @@ func (p *process) openCheck() error {
 	checker := &extauthz.Checker{
 		Policy: policy, Tokens: tokens, Index: p.index, Sync: p.sync, Clock: p.clock,
 		Certificates: proof.NewCertificates(), Beginnings: &cache.Beginnings{},
-		DPoP: dpop, Nonces: &p.nonces, Replay: p.replay, Spread: p.proofs.Spread,
+		DPoP: dpop, Nonces: &p.nonces, Replay: p.replay, Spread: p.proofs.Spread, Listed: p.lists.Valid,
 	}
 	if p.config.DPoP.Replay == "strict" {
 		checker.Claim = p.claim
@@ -315,6 +317,7 @@ func (p *process) run(ctx context.Context) error {
 	below.Go(func() error { return p.feed.Run(base) })
 	below.Go(func() error { return p.proofs.Run(base) })
 	below.Go(func() error { return p.keys.Run(base) })
+	below.Go(func() error { return p.lists.Run(base) })
 	if p.apiKeys != nil {
 		below.Go(func() error { return p.apiKeys.Run(base) })
 	}

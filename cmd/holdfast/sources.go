@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-authz/holdfast/cache/introspect"
 	"github.com/holdfast-authz/holdfast/cache/jose"
 	"github.com/holdfast-authz/holdfast/cache/jwks"
+	"github.com/holdfast-authz/holdfast/cache/statuslist"
 	"github.com/holdfast-authz/holdfast/cmd/internal/admin"
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
 	"github.com/holdfast-authz/holdfast/extauthz/token"
@@ -40,7 +41,28 @@ func (p *process) openKeys() (err error) {
 			return err
 		}
 	}
-	return nil
+	return p.openLists()
+}
+
+// openLists prepares to fetch the issuers' status lists.
+func (p *process) openLists() (err error) {
+	issuers, _ := issuersOf(p.config)
+	var sources []statuslist.Source
+	for i := range p.config.Issuers {
+		lists := p.config.Issuers[i].StatusLists
+		if lists == nil {
+			continue
+		}
+		source := statuslist.Source{Issuer: issuers[i].Name, URIs: lists.URIs}
+		for _, alg := range issuers[i].Algorithms {
+			if name, ok := jose.Algorithm(alg); ok {
+				source.Algorithms = append(source.Algorithms, name)
+			}
+		}
+		sources = append(sources, source)
+	}
+	p.lists, err = statuslist.New(statuslist.Config{Sources: sources, Keys: p.keys.KeySet, Logger: p.log})
+	return err
 }
 
 // apiKey looks an API key up by its digest, for the checks.
@@ -84,6 +106,11 @@ func (p *process) sources() (checks []admin.Check) {
 	if p.asked != nil {
 		if s := p.asked.Status(); s.Failing {
 			checks = append(checks, admin.Check{Name: "introspection", Advisory: true, Detail: s.LastError})
+		}
+	}
+	for _, l := range p.lists.Status() {
+		if !l.Usable {
+			checks = append(checks, admin.Check{Name: "status_list", Advisory: true, Detail: l.URI + ": " + l.LastError})
 		}
 	}
 	if shared := p.config.Feed.NATS != nil || p.config.Feed.Embedded.Listen != ""; shared && !p.proofs.Stats().Listening {

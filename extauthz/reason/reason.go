@@ -61,6 +61,7 @@ const (
 	SigningKeyRevoked
 	BindingKeyRevoked
 	DeviceRevoked
+	StatusInvalid
 
 	DPoPMissing
 	DPoPInvalid
@@ -77,6 +78,7 @@ const (
 
 	FeedStale
 	KeysUnavailable
+	StatusUnavailable
 	NotReady
 	RouteUnknown
 	Overloaded
@@ -145,6 +147,7 @@ var table = [count]row{
 	SigningKeyRevoked:  {"signing_key_revoked", Deny, 401, CodeInvalidToken, "the key that signed it is withdrawn"},
 	BindingKeyRevoked:  {"binding_key_revoked", Deny, 401, CodeInvalidToken, "the key it is bound to is withdrawn"},
 	DeviceRevoked:      {"device_revoked", Deny, 401, CodeInvalidToken, "its device is withdrawn"},
+	StatusInvalid:      {"status_invalid", Deny, 401, CodeInvalidToken, "its issuer's status list does not call it valid: invalid, suspended, or not in the list"},
 
 	DPoPMissing:  {"dpop_missing", Deny, 401, CodeInvalidDPoPProof, "the token is bound to a DPoP key and no proof was sent"},
 	DPoPInvalid:  {"dpop_invalid", Deny, 401, CodeInvalidDPoPProof, "not one proof of RFC 9449: form, typ, alg, jwk, jti, iat, or its signature"},
@@ -159,12 +162,13 @@ var table = [count]row{
 
 	ScopeInsufficient: {"scope_insufficient", Deny, 403, CodeInsufficientScope, "scope lacks one that is asked for"},
 
-	FeedStale:       {"feed_stale", Unable, 503, CodeUnavailable, "the revocation feed is older than feed.max_age, or its records do not fit"},
-	KeysUnavailable: {"keys_unavailable", Unable, 503, CodeUnavailable, "the issuer's keys have never been loaded, or are too old"},
-	NotReady:        {"not_ready", Unable, 503, CodeUnavailable, "the revocation feed has not been read to its end yet"},
-	RouteUnknown:    {"route_unknown", Unable, 503, CodeUnavailable, "holdfast_route names a route that is not configured"},
-	Overloaded:      {"overloaded", Unable, 503, CodeUnavailable, "too many checks wait for a signature check, or there is no room to remember one more proof"},
-	Internal:        {"internal", Unable, 503, CodeUnavailable, "a fault of ours; the log has it under the decision_id"},
+	FeedStale:         {"feed_stale", Unable, 503, CodeUnavailable, "the revocation feed is older than feed.max_age, or its records do not fit"},
+	KeysUnavailable:   {"keys_unavailable", Unable, 503, CodeUnavailable, "the issuer's keys have never been loaded, or are too old"},
+	StatusUnavailable: {"status_unavailable", Unable, 503, CodeUnavailable, "the token names a status list that is not here: not fetched yet, too old, or not under the issuer's status_lists"},
+	NotReady:          {"not_ready", Unable, 503, CodeUnavailable, "the revocation feed has not been read to its end yet"},
+	RouteUnknown:      {"route_unknown", Unable, 503, CodeUnavailable, "holdfast_route names a route that is not configured"},
+	Overloaded:        {"overloaded", Unable, 503, CodeUnavailable, "too many checks wait for a signature check, or there is no room to remember one more proof"},
+	Internal:          {"internal", Unable, 503, CodeUnavailable, "a fault of ours; the log has it under the decision_id"},
 }
 
 // All lists every reason that an answer can give, in the table's order.

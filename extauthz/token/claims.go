@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/cache"
@@ -66,6 +67,7 @@ func (s *Session) read(i *issuer, claims *jose.Object) bool {
 	r.text("sid")
 	r.text("client_id")
 	s.Confirm = r.confirmation()
+	s.StatusURI, s.StatusIndex = r.status()
 	return !r.wrong
 }
 
@@ -126,6 +128,29 @@ func (r *reader) confirmation() (c Confirmation) {
 	c.JKT = r.thumbprint(methods, "jkt")
 	c.Unsupported = c.X5T == "" && c.JKT == "" || slices.ContainsFunc(otherMethods[:], methods.Has)
 	return c
+}
+
+// status reads the reference to a status list
+// (draft-ietf-oauth-status-list, 6.2). What status says otherwise is not ours;
+// a reference that can not be read is no licence to do without the list.
+func (r *reader) status() (uri string, index uint64) {
+	v, _ := r.claims.Get("status")
+	ways, ok := v.Object()
+	if !ok || !ways.Has("status_list") {
+		return "", 0
+	}
+	list, _ := ways.Get("status_list")
+	at, ok := list.Object()
+	if !ok {
+		r.wrong = true
+		return "", 0
+	}
+	idx, _ := at.Get("idx")
+	index, err := strconv.ParseUint(idx.Raw(), 10, 64)
+	where := reader{claims: at}
+	uri = where.text("uri")
+	r.wrong = r.wrong || where.wrong || uri == "" || err != nil || idx.Kind() != jose.Number
+	return uri, index
 }
 
 // thumbprint reads a SHA-256 digest in base64url: 43 characters, no second

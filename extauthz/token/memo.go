@@ -2,6 +2,7 @@ package token
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 	"unsafe"
 
@@ -12,10 +13,10 @@ import (
 // The first byte of an entry: its kind and the version of its layout. Another
 // one is a miss.
 const (
-	entryGood     = 0x21
-	entryBad      = 0x22
-	entryActive   = 0x23 // opaque tokens
-	entryInactive = 0x24
+	entryGood     = 0x31
+	entryBad      = 0x32
+	entryActive   = 0x33 // opaque tokens
+	entryInactive = 0x34
 )
 
 // guardBytes are what an entry starts with: kind, digest of the credential,
@@ -30,6 +31,7 @@ const (
 	flagUnsupported
 	flagOtherKey
 	flagUndated // no iat
+	flagListed  // in a status list
 
 	flagsKnown = 1<<iota - 1
 )
@@ -111,10 +113,10 @@ func (v *Verifier) entry(m Memo, kind byte, digest *[32]byte) (rest []byte, i *i
 }
 
 // texts lists the session's strings in the order of the layout.
-func (s *Session) texts() [12]*string {
+func (s *Session) texts() [13]*string {
 	return [...]*string{
 		&s.Sub, &s.SID, &s.JTI, &s.Client, &s.Tenant, &s.Device,
-		&s.KeyID, &s.Type, &s.ACR, &s.Scope, &s.Confirm.X5T, &s.Confirm.JKT,
+		&s.KeyID, &s.Type, &s.ACR, &s.Scope, &s.Confirm.X5T, &s.Confirm.JKT, &s.StatusURI,
 	}
 }
 
@@ -132,6 +134,7 @@ func (s *Session) encode(b []byte) []byte {
 		{flagUnsupported, s.Confirm.Unsupported},
 		{flagOtherKey, s.OtherKey != cache.Key{}},
 		{flagUndated, s.Issued.IsZero()},
+		{flagListed, s.StatusURI != ""},
 	} {
 		if f.set {
 			flags |= f.bit
@@ -151,6 +154,9 @@ func (s *Session) encode(b []byte) []byte {
 	}
 	if flags&flagOtherKey != 0 {
 		b = append(b, s.OtherKey[:]...)
+	}
+	if flags&flagListed != 0 {
+		b = binary.AppendUvarint(b, s.StatusIndex)
 	}
 	var kinds uint16
 	for slot := range s.Subject {
@@ -194,6 +200,9 @@ func (s *Session) decode(b []byte) bool {
 	s.Confirm.Unsupported = flags[0]&flagUnsupported != 0
 	if flags[0]&flagOtherKey != 0 {
 		copy(s.OtherKey[:], d.take(len(s.OtherKey)))
+	}
+	if flags[0]&flagListed != 0 {
+		s.StatusIndex = d.uvarint(math.MaxUint64)
 	}
 	word := d.take(2)
 	if d.bad {

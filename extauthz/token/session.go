@@ -34,6 +34,11 @@ type Session struct {
 	// longer than any of them is kept otherwise.
 	Lasting bool
 
+	// StatusURI and StatusIndex say where the token stands in a status list of
+	// its issuer's; "" where it is in none.
+	StatusURI   string
+	StatusIndex uint64
+
 	Confirm Confirmation
 	Classes uint64 // what Config.Classify said of it
 

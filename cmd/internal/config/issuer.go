@@ -6,6 +6,7 @@ import (
 	"unicode"
 
 	"github.com/holdfast-authz/holdfast/cache/jwks"
+	"github.com/holdfast-authz/holdfast/cache/statuslist"
 	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 	"github.com/holdfast-authz/holdfast/extauthz/token"
 )
@@ -78,6 +79,17 @@ func (c *Config) checkIssuer(path string, is *Issuer) {
 	for _, key := range []struct{ name, value string }{{"jwks_uri", is.JWKSURI}, {"jwks_file", is.JWKSFile}} {
 		if p := path + "." + key.name; c.file.Given(p) && key.value == "" {
 			c.say(p, "%s is empty: leave it out to discover the keys at the issuer", p)
+		}
+	}
+	if lists := is.StatusLists; lists != nil {
+		for j, prefix := range lists.URIs {
+			if err := statuslist.CheckPrefix(prefix); err != nil {
+				p := index(path+".status_lists.uris", j)
+				c.say(p, "%s: %s", p, err)
+			}
+		}
+		if is.Opaque() {
+			c.say(path+".status_lists", "%s.status_lists: there are no keys of the issuer to verify them with", path)
 		}
 	}
 	for j, audience := range is.Audiences {

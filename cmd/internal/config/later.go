@@ -7,7 +7,6 @@ func (*Config) NotYet() []string {
 	return []string{"receivers", "cookies", "signals"}
 }
 func (*LaterListener) NotYet() []string { return []string{"tls"} }
-func (*Issuer) NotYet() []string        { return []string{"status_lists"} }
 func (*Class) NotYet() []string         { return []string{"idle_timeout"} }
 func (*Route) NotYet() []string         { return []string{"streams"} }
 func (*Require) NotYet() []string       { return []string{"idle_timeout"} }

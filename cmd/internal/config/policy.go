@@ -31,6 +31,14 @@ type Issuer struct {
 	Claims ClaimNames `yaml:"claims"`
 	// Ask the issuer what a credential means that is no JWT (RFC 7662). At one issuer at most, since such a credential does not say whose it is.
 	Introspection *Introspection `yaml:"introspection"`
+	// Token status lists that its tokens may name. A token that names another one can not be judged.
+	StatusLists *StatusLists `yaml:"status_lists"`
+}
+
+// StatusLists says where an issuer publishes which of its tokens are still valid.
+type StatusLists struct {
+	// Beginnings of the lists' URIs, such as https://idp.example/statuslists/.
+	URIs []string `yaml:"uris" jsonschema:"required,minItems=1"`
 }
 
 // Name is what the issuer is called in classes, revocations and metrics.
