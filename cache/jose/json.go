@@ -91,6 +91,10 @@ func (o *Object) Members() []Member { return o.members }
 // than MaxDepth, more than MaxObjectBytes.
 func ParseObject(src []byte) (*Object, error) { return parseObject(string(src), MaxObjectBytes) }
 
+// ParseObjectLarge is ParseObject for a document of up to limit bytes, such as
+// the answer of a server that the configuration names.
+func ParseObjectLarge(src []byte, limit int) (*Object, error) { return parseObject(string(src), limit) }
+
 func parseObject(src string, limit int) (*Object, error) {
 	if len(src) > limit {
 		return nil, fmt.Errorf("JSON of %d bytes; at most %d are read", len(src), limit)

@@ -15,8 +15,8 @@ var (
 	ErrSignature  = errors.New("signature does not verify")
 )
 
-// maxPart bounds the base64url text of a header or payload, maxSignature that
-// of a signature: RSA of 4096 bits needs 683.
+// maxPart bounds the base64url text of a header, maxSignature that of a
+// signature: RSA of 4096 bits needs 683.
 const (
 	maxPart      = (MaxObjectBytes*8 + 5) / 6
 	maxSignature = 1024
@@ -40,19 +40,23 @@ type JWS struct {
 // Parse reads a compact JWS (RFC 7515 section 7.1) whose payload is a JSON
 // object. It fails with ErrMalformed, or with ErrAlgorithm where the form is
 // right and alg is missing, none, HMAC or unknown. It does not verify.
-func Parse(raw string) (*JWS, error) {
-	t, payload, err := split(raw)
+func Parse(raw string) (*JWS, error) { return ParseLarge(raw, MaxObjectBytes) }
+
+// ParseLarge is Parse for what is no credential and may have a payload of up to
+// limit bytes: a security event token, a status list.
+func ParseLarge(raw string, limit int) (*JWS, error) {
+	t, payload, err := split(raw, limit)
 	if err != nil {
 		return nil, err
 	}
-	if t.Claims, err = parseObject(payload, MaxObjectBytes); err != nil {
+	if t.Claims, err = parseObject(payload, limit); err != nil {
 		return nil, malformed("payload: %v", err)
 	}
 	return t, t.judge()
 }
 
 // split takes a token apart and reads its header.
-func split(raw string) (t *JWS, payload string, err error) {
+func split(raw string, limit int) (t *JWS, payload string, err error) {
 	// Never strings.Split: a million dots would be a million strings
 	// (CVE-2025-30204).
 	first := strings.IndexByte(raw, '.')
@@ -67,7 +71,7 @@ func split(raw string) (t *JWS, payload string, err error) {
 	if strings.IndexByte(raw[second+1:], '.') >= 0 {
 		return nil, "", malformed("more than three parts: a JWE or no JWS at all")
 	}
-	if first == 0 || length == 0 || first > maxPart || length > maxPart || len(raw)-second-1 > maxSignature {
+	if first == 0 || length == 0 || first > maxPart || length > (limit*8+5)/6 || len(raw)-second-1 > maxSignature {
 		return nil, "", malformed("a part is empty or too long")
 	}
 	header, err := decode(raw[:first])
