@@ -1,0 +1,109 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/holdfast-authz/holdfast/cache/jose"
+)
+
+// A logout is sent once, by senders who do not wait long: oidc-provider for
+// 2.5 s, and neither it nor Keycloak tries again. What would be a refusal or a
+// retry to a transmitter of SETs is a lost logout here.
+const (
+	// keyWait is how long a token waits for a key that was not published yet
+	// when the keys were last fetched, whether its sender waits or not. Half a
+	// second is enough for cache/jwks.
+	keyWait  = 1500 * time.Millisecond
+	keyEvery = 25 * time.Millisecond
+
+	// keyWaiters may wait at one endpoint at the same time: anyone can make up
+	// a token with a kid that nobody knows.
+	keyWaiters = 64
+
+	// storeTime bounds the sink, which goes on when its sender has gone.
+	storeTime = 10 * time.Second
+)
+
+// patience bounds how many wait for a key.
+type patience chan struct{}
+
+func newPatience() patience { return make(patience, keyWaiters) }
+
+// wait calls read, and again when the issuer has other keys, while all that is
+// wrong with the token is that its key is not known. Where too many wait it says
+// that the token can not be judged now.
+func (p patience) wait(r *core, read func() error) error {
+	before, _ := r.Keys()
+	err := read()
+	if !lacksKey(err) {
+		return err
+	}
+	select {
+	case p <- struct{}{}:
+		defer func() { <-p }()
+	default:
+		return errKeys
+	}
+	over := time.NewTimer(keyWait)
+	defer over.Stop()
+	tick := time.NewTicker(keyEvery)
+	defer tick.Stop()
+	for lacksKey(err) {
+		select {
+		case <-over.C:
+			return err
+		case <-tick.C:
+		}
+		if keys, ok := r.Keys(); ok && otherKeys(keys, before) {
+			before, err = keys, read()
+		}
+	}
+	return err
+}
+
+func lacksKey(err error) bool {
+	var unknown errKeyUnknown
+	return errors.Is(err, errKeys) || errors.As(err, &unknown)
+}
+
+func otherKeys(keys, before *jose.KeySet) bool {
+	return keys != nil && (before == nil || keys.ID() != before.ID())
+}
+
+// keep stores what a token means also where its sender has hung up meanwhile.
+func (r *core) keep(ctx context.Context, v *verified, effects []Effect) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	return r.take(ctx, v, effects)
+}
+
+// begun wants nbf, where there is one, not to be ahead (RFC 7519, 4.1.5).
+func (r *core) begun(v *verified, now time.Time) error {
+	value, there := v.claims.Get("nbf")
+	nbf, ok := value.NumericDate()
+	switch {
+	case there && !ok:
+		return malformed("nbf is no time")
+	case there && nbf.After(now.Add(r.Skew)):
+		return malformed("the token is not valid yet")
+	}
+	return nil
+}
+
+// newUnprofiled is newCore for what has no profiles: those are of SETs.
+func newUnprofiled(c Config) (*core, error) {
+	if c.Profile != "" {
+		return nil, errors.New("profiles are for SETs; this receiver has none")
+	}
+	return newCore(c)
+}
+
+// deny answers with an error as OAuth writes it.
+func deny(w http.ResponseWriter, status int, code string, refusal *Refusal) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	writeJSON(w, map[string]string{"error": code, "error_description": refusal.Description})
+}
