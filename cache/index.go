@@ -42,9 +42,7 @@ func NewIndex() *Index {
 }
 
 func newIndex(key sipKey) *Index {
-	x := &Index{key: key}
-	x.pages = newPages(x)
-	return x
+	return &Index{key: key, pages: newPages()}
 }
 
 // Apply takes one record's events in the order of the feed. A record that was

@@ -2,12 +2,8 @@ package cache
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 var t0 = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -126,97 +122,6 @@ func TestLift(t *testing.T) {
 	}
 }
 
-// model is the index as a plain list, asked from front to back.
-type model struct {
-	rows []modelRow
-}
-
-type modelRow struct {
-	event Event
-	ref   Ref
-	gone  bool
-}
-
-func (m *model) apply(number uint64, events []Event) {
-	for i, e := range events {
-		ref := Ref{Number: number, Place: uint32(i)}
-		if e.Op == OpRevoke {
-			m.rows = append(m.rows, modelRow{event: e, ref: ref})
-			continue
-		}
-		for j := range m.rows {
-			if m.rows[j].ref == e.Lifts && m.rows[j].event.Key == e.Key {
-				m.rows[j].gone = true
-			}
-		}
-	}
-}
-
-func (m *model) expire(now time.Time) {
-	for i := range m.rows {
-		if m.rows[i].event.Until.Before(now) {
-			m.rows[i].gone = true
-		}
-	}
-}
-
-func (m *model) status(s *Subject, began, now time.Time) Hit {
-	for _, kind := range AllKinds() {
-		key, ok := s.Key(kind)
-		if !ok {
-			continue
-		}
-		for _, row := range m.rows {
-			if !row.gone && !row.event.Until.Before(now) && row.event.Kinds == kind && row.event.Key == key &&
-				(!kind.Dated() || !began.After(row.event.Before)) {
-				return Hit{Kind: kind, Ref: row.ref, Until: row.event.Until.Unix()}
-			}
-		}
-	}
-	return Hit{}
-}
-
-func TestIndexModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		x, m := NewIndex(), &model{}
-		kind := rapid.SampledFrom(AllKinds())
-		value := rapid.SampledFrom([]string{"a", "b", "c"})
-		second := rapid.Int64Range(0, 100)
-		at := func(s int64) time.Time { return t0.Add(time.Duration(s) * time.Second) }
-		number := uint64(0)
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 5).Draw(t, "op") {
-			case 0, 1: // a record of revocations and lifts
-				number++
-				var events []Event
-				for range rapid.IntRange(1, 3).Draw(t, "events") {
-					e := revocation(kind.Draw(t, "kind"), value.Draw(t, "value"), at(second.Draw(t, "before")), at(second.Draw(t, "until")))
-					if number > 1 && rapid.Bool().Draw(t, "lift") {
-						e = lifting(e, Ref{Number: rapid.Uint64Range(1, number).Draw(t, "lifts")})
-					}
-					events = append(events, e)
-				}
-				x.Apply(number, t0, events)
-				m.apply(number, events)
-			case 2:
-				now := at(second.Draw(t, "now"))
-				x.Expire(now)
-				m.expire(now)
-			default:
-				var s Subject
-				for range rapid.IntRange(1, 3).Draw(t, "kinds") {
-					k := kind.Draw(t, "kind")
-					s.Set(k, KeyOf(k, idp, value.Draw(t, "value")))
-				}
-				began, now := at(second.Draw(t, "began")), at(second.Draw(t, "asked"))
-				if diff := cmp.Diff(m.status(&s, began, now), x.Status(&s, began, now)); diff != "" {
-					t.Fatalf("index differs from the model (-model +index):\n%s", diff)
-				}
-			}
-		}
-	})
-}
-
 func TestStatusAllocs(t *testing.T) {
 	x := NewIndex()
 	for i := range 1000 {
@@ -226,40 +131,6 @@ func TestStatusAllocs(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { x.Status(s, t0, t0) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-}
-
-func TestReadersAndOneWriter(t *testing.T) {
-	x := NewIndex()
-	held := revocation(Session, "held", t0, t0.Add(time.Hour))
-	x.Apply(1, t0, []Event{held})
-	s := subject(map[Kinds]string{Session: "held"})
-	done := make(chan struct{})
-	var readers sync.WaitGroup
-	for range 4 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-					if x.Status(s, t0, t0) == (Hit{}) {
-						t.Error("a revocation in force was not seen")
-						return
-					}
-				}
-			}
-		})
-	}
-	for n := uint64(2); n < 3000; n++ {
-		e := revocation(Session, "held", t0, t0.Add(time.Second))
-		if n%2 == 1 {
-			e = lifting(e, Ref{Number: n - 1})
-		}
-		x.Apply(n, t0, []Event{e})
-		x.Expire(t0.Add(time.Minute))
-	}
-	close(done)
-	readers.Wait()
 }
 
 func TestRef(t *testing.T) {

@@ -27,7 +27,7 @@ type page [pageBuckets]bucket
 // pages is the memory of an index's tables. It lies outside of Go's heap,
 // whose limit for garbage grows with what is alive: 260 MB of entries would
 // let as much garbage, or with GOGC=400 four times as much, stay. It is never
-// a mapped file. What was mapped stays mapped while the index lives: a reader
+// a mapped file. What was mapped stays mapped while any table lives: a reader
 // that is late reads other entries there, notices, and looks again.
 type pages struct {
 	mu      sync.Mutex
@@ -37,12 +37,12 @@ type pages struct {
 	mapped  *chunks
 }
 
-// chunks is what to unmap when the index is garbage.
+// chunks is what to unmap when no index and no table has the pages any more.
 type chunks struct{ memory [][]byte }
 
-func newPages(owner *Index) *pages {
+func newPages() *pages {
 	p := &pages{mapped: &chunks{}}
-	runtime.AddCleanup(owner, (*chunks).unmap, p.mapped)
+	runtime.AddCleanup(p, (*chunks).unmap, p.mapped)
 	return p
 }
 
@@ -79,7 +79,9 @@ func (c *chunks) add() []page {
 	if err != nil {
 		return make([]page, chunkPages)
 	}
-	_ = unix.Madvise(m, unix.MADV_HUGEPAGE) // a kernel without them says so: then it does without
+	if len(c.memory) > 0 { // a small index stays small
+		_ = unix.Madvise(m, unix.MADV_HUGEPAGE) // a kernel without them says so: then it does without
+	}
 	c.memory = append(c.memory, m)
 	return unsafe.Slice((*page)(unsafe.Pointer(unsafe.SliceData(m))), chunkPages)
 }

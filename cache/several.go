@@ -237,16 +237,33 @@ func (v *several) use(kinds Kinds, n int) {
 	v.sets.Store(&sets)
 }
 
+// expire goes through each shard once, however many end together.
 func (v *several) expire(now int64, gone func(entry)) {
 	if v.sets.Load() == nil {
 		return
 	}
+	ended := func(r *row) bool { return r.end() < now }
 	for i := range v.shard {
-		for _, r := range v.rows(i) {
-			if r.end() < now {
-				v.drop(r)
-				gone(r.entry)
+		shard := &v.shard[i]
+		shard.Lock()
+		for key, own := range shard.own {
+			for _, r := range own {
+				if ended(r) {
+					v.use(r.kinds, -1)
+					gone(r.entry)
+				}
+			}
+			if own = slices.DeleteFunc(own, ended); len(own) > 0 {
+				shard.own[key] = own
+			} else {
+				delete(shard.own, key)
 			}
 		}
+		for part, rows := range shard.under {
+			if rows.list = slices.DeleteFunc(rows.list, ended); len(rows.list) == 0 {
+				delete(shard.under, part)
+			}
+		}
+		shard.Unlock()
 	}
 }

@@ -18,7 +18,7 @@ var ErrSnapshot = errors.New("the index snapshot is damaged or of another versio
 // position of that image. It takes all or nothing, and no more memory than a
 // few times what it reads.
 func ReadSnapshot(r io.Reader) (*Index, Position, error) {
-	l := &loader{r: bufio.NewReaderSize(r, 1<<20), block: make([]byte, 0, blockHead+maxBlock+4)}
+	l := &loader{r: bufio.NewReaderSize(r, 64<<10), block: make([]byte, 0, blockHead+maxBlock+4)}
 	if err := l.load(); err != nil {
 		return nil, Position{}, err
 	}
@@ -181,7 +181,7 @@ func (l *loader) finish() error {
 	if w.total == 0 {
 		return nil
 	}
-	t := &table{pages: w.pages, buckets: uint32(w.total) * pageBuckets}
+	t := &table{from: l.x.pages, pages: w.pages, buckets: uint32(w.total) * pageBuckets}
 	s := &l.x.shard[w.shard-1]
 	var count [1 << kindBits]int64
 	for i := range t.buckets {

@@ -24,10 +24,13 @@ import (
 // So every state that the writer leaves between two stores can be read: a
 // writer that is stopped anywhere delays nobody.
 type table struct {
+	from    *pages // whose memory it is
 	pages   []*page
 	buckets uint32
 	moves   atomic.Uint64
 	apart   bool // no reader has it yet: plain stores do
+
+	step func() // between any two stores of the writer; only the interleaving test sets it
 }
 
 // tag is what the table knows of a key: 56 bits of its keyed hash, of which
@@ -81,7 +84,7 @@ func (b *bucket) entry(slot int) entry { return entryOf(b.times[slot], b.refs[sl
 func (b *bucket) tag(slot int) tag { return tag{b.print[slot], uint8(b.refs[slot] & tailMask)} }
 
 func newTable(from *pages, count int) *table {
-	return &table{pages: from.take(count), buckets: uint32(count) * pageBuckets, apart: true}
+	return &table{from: from, pages: from.take(count), buckets: uint32(count) * pageBuckets, apart: true}
 }
 
 // places are the two buckets where an entry may stand.
@@ -146,10 +149,19 @@ func first(a, b entry) entry {
 // From here on everything is the writer's.
 
 // put writes an entry into a free slot.
-func (b *bucket) put(slot int, print, times, refs uint64) {
+func (t *table) put(b *bucket, slot int, print, times, refs uint64) {
 	atomic.StoreUint64(&b.times[slot], times)
+	t.pause()
 	atomic.StoreUint64(&b.print[slot], print)
+	t.pause()
 	atomic.StoreUint64(&b.refs[slot], refs)
+	t.pause()
+}
+
+func (t *table) pause() {
+	if t.step != nil {
+		t.step()
+	}
 }
 
 func (b *bucket) clear(slot int) { atomic.StoreUint64(&b.refs[slot], 0) }
@@ -184,7 +196,7 @@ func (t *table) insert(print, times, refs uint64) bool {
 		b.times[slot], b.print[slot], b.refs[slot] = times, print, refs
 		return true
 	}
-	b.put(slot, print, times, refs)
+	t.put(b, slot, print, times, refs)
 	return true
 }
 
@@ -245,9 +257,11 @@ func (t *table) other(s standing) uint32 {
 
 func (t *table) move(from, to standing) {
 	b, s := t.bucket(from.bucket), from.slot
-	t.bucket(to.bucket).put(int(to.slot), b.print[s], b.times[s], b.refs[s])
+	t.put(t.bucket(to.bucket), int(to.slot), b.print[s], b.times[s], b.refs[s])
 	t.moves.Add(1)
+	t.pause()
 	b.clear(int(s))
+	t.pause()
 }
 
 // all calls do with each entry's bucket and slot.
