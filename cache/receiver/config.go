@@ -48,11 +48,12 @@ type Config struct {
 // core is what the receivers have in common.
 type core struct {
 	Config
-	profile *profile
-	reader  reader
-	seen    seen
-	stats   counters
-	now     func() time.Time // for tests with tokens of another day
+	profile  *profile
+	reader   reader
+	seen     seen
+	patience patience
+	stats    counters
+	now      func() time.Time // for tests with tokens of another day
 }
 
 func newCore(c Config) (*core, error) {
@@ -79,7 +80,7 @@ func newCore(c Config) (*core, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &core{Config: c, profile: p, now: time.Now}
+	r := &core{Config: c, profile: p, patience: newPatience(), now: time.Now}
 	r.reader = reader{profile: p, issuers: slices.Clone(c.Subjects)}
 	return r, nil
 }

@@ -32,10 +32,7 @@ const (
 // where the request was not read), 401, 403 for a user of another issuer, and
 // 404 for one that no session can be known by, such as an e-mail address; and
 // 503 where it could not be judged or stored.
-type GlobalRevocation struct {
-	*core
-	patience patience
-}
+type GlobalRevocation struct{ *core }
 
 // NewGlobalRevocation makes the endpoint. Audience is its URL, as the issuer
 // knows it; nothing that an access token has in aud.
@@ -44,7 +41,7 @@ func NewGlobalRevocation(c Config) (*GlobalRevocation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &GlobalRevocation{r, newPatience()}, nil
+	return &GlobalRevocation{r}, nil
 }
 
 func (g *GlobalRevocation) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -90,7 +87,7 @@ func (g *GlobalRevocation) serve(w http.ResponseWriter, req *http.Request) (stat
 		return http.StatusUnauthorized, err
 	}
 	var v *verified
-	err = g.patience.wait(g.core, func() error {
+	err = g.patiently(func() (err error) {
 		v, err = g.caller(raw, g.now())
 		return err
 	})

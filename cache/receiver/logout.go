@@ -17,10 +17,7 @@ const (
 // client of an issuer. It answers 200 when the logout is stored, 400 to what is
 // no logout token for this client (405, 413 and 415 to what was not read), and
 // 503 where it could not be judged or stored. No answer may be cached.
-type Logout struct {
-	*core
-	patience patience
-}
+type Logout struct{ *core }
 
 // NewLogout makes the endpoint. Audience is the client's id.
 func NewLogout(c Config) (*Logout, error) {
@@ -28,7 +25,7 @@ func NewLogout(c Config) (*Logout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Logout{r, newPatience()}, nil
+	return &Logout{r}, nil
 }
 
 func (l *Logout) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -61,7 +58,7 @@ func (l *Logout) serve(w http.ResponseWriter, req *http.Request) (status int, er
 	}
 	var v *verified
 	var effects []Effect
-	err = l.patience.wait(l.core, func() error {
+	err = l.patiently(func() (err error) {
 		v, effects, err = l.readLogout(raw, l.now())
 		return err
 	})

@@ -27,23 +27,23 @@ const (
 	storeTime = 10 * time.Second
 )
 
-// patience bounds how many wait for a key.
+// patience bounds how many wait for a key at one endpoint.
 type patience chan struct{}
 
 func newPatience() patience { return make(patience, keyWaiters) }
 
-// wait calls read, and again when the issuer has other keys, while all that is
+// patiently calls read, and again when the issuer has other keys, while all that is
 // wrong with the token is that its key is not known. Where too many wait it says
 // that the token can not be judged now.
-func (p patience) wait(r *core, read func() error) error {
+func (r *core) patiently(read func() error) error {
 	before, _ := r.Keys()
 	err := read()
 	if !lacksKey(err) {
 		return err
 	}
 	select {
-	case p <- struct{}{}:
-		defer func() { <-p }()
+	case r.patience <- struct{}{}:
+		defer func() { <-r.patience }()
 	default:
 		return errKeys
 	}
