@@ -175,7 +175,9 @@ func (x *Index) Expire(now time.Time) (expired int) {
 		s.mu.Unlock()
 	}
 	x.pages.trim(chunkPages + used/growBy/growBy)
+	x.write.Lock()
 	x.several.expire(second, gone)
+	x.write.Unlock()
 	x.lifts.expire(second)
 	return expired
 }

@@ -155,3 +155,32 @@ func TestImageBesideTheWriter(t *testing.T) {
 	}
 	image.Drop()
 }
+
+// TestSeveralBesideExpire: who applies and who expires do not lose each other's
+// work.
+func TestSeveralBesideExpire(t *testing.T) {
+	x := NewIndex()
+	s := subject(map[Kinds]string{User: "held", Tenant: "acme"})
+	held := complexEvent(Member{User, "held"}, Member{Tenant, "acme"})
+	x.Apply(1, t0, []Event{held})
+	read := func(int) bool {
+		x.Expire(second(50))
+		return x.Status(s, t0, t0).Ref == (Ref{Number: 1})
+	}
+	whileReading(t, 1, read, func() {
+		for n := uint64(2); n < 2000; n++ {
+			e := complexEvent(Member{User, "a"}, Member{Tenant, "acme"})
+			if e.Until = second(int(n) % 100); n%3 == 0 {
+				e.Op, e.Lifts = OpLift, Ref{Number: n - 1}
+			}
+			x.Apply(n, t0, []Event{e})
+		}
+	})
+	x.Expire(second(101))
+	if sets := x.several.sets.Load(); x.Count(User) != 1 || sets == nil || len(*sets) != 1 || (*sets)[0].n != 1 {
+		t.Errorf("%d left, counted as %v", x.Count(User), sets)
+	}
+	if x.Status(s, t0, t0).Ref != (Ref{Number: 1}) {
+		t.Error("what is held is gone")
+	}
+}
