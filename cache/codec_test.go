@@ -11,7 +11,7 @@ func sampleEvents() []Event {
 	e := revocation(User, "alice", t0, t0.Add(time.Hour))
 	e.Reason, e.Actor = "left the company\n", "admin"
 	e.Request, e.Content = Key{1}, Key{2}
-	return []Event{e, lifting(e, Ref{Number: 3, Place: 4})}
+	return []Event{e, lifting(e, Ref{Number: 3, Place: 4}), complexEvent(Member{User, "a"}, Member{Tenant, "t"}, Member{Device, "d"})}
 }
 
 func TestEventsRoundTrip(t *testing.T) {
