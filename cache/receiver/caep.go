@@ -11,6 +11,10 @@ const caepTypes = "https://schemas.openid.net/secevent/caep/event-type/"
 // aUser is what a subject that is not complex names in most events.
 var aUser = simpleKinds{issSub: cache.User}
 
+// lasting is aUser for what does not end by a new login: a device must not be
+// locked out for one of its users who is not known here.
+var lasting = simpleKinds{issSub: cache.User, enough: cache.User | cache.Session | cache.Token}
+
 // caep says what the events of CAEP 1.0 section 3 do here (contract §10). Where
 // an event does not say which way things went, they went the bad way.
 func caep(e *event, name string) (u rule, known bool, err error) {
@@ -71,18 +75,18 @@ func (e *event) compliance() (u rule, known bool, err error) {
 
 // risk: principal says what kind of thing the subject is.
 func (e *event) risk() (u rule, known bool, err error) {
-	u = rule{op: Signal, cause: Risk, level: e.word("current_level"), simple: aUser}
+	u = rule{op: Signal, cause: Risk, level: e.word("current_level"), simple: lasting}
 	switch e.word("principal") {
 	case "DEVICE":
-		u.simple = simpleKinds{cache.Device, cache.Device}
+		u.simple = simpleKinds{issSub: cache.Device, opaque: cache.Device}
 	case "SESSION":
-		u.simple = simpleKinds{0, cache.Session}
+		u.simple.issSub, u.simple.opaque = 0, cache.Session
 	case "TENANT":
-		u.simple = simpleKinds{cache.Tenant, cache.Tenant}
+		u.simple.issSub, u.simple.opaque = cache.Tenant, cache.Tenant
 	case "USER":
 		u.simple.opaque = cache.User
 	case "ORG_UNIT", "GROUP": // no session has one
-		u.simple = simpleKinds{}
+		u.simple.issSub = 0
 	}
 	switch u.level {
 	case "HIGH":

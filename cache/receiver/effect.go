@@ -75,10 +75,15 @@ type Effect struct {
 	UntilLifted bool      // Revoke: also sessions that begin later, until a Lift; else those that began at or before At
 	Level       string    // Signal, Verified, StreamUpdated
 	Deny        bool      // Signal
+	Stream      string    // Verified, StreamUpdated: id of the stream; "" where the event has none
 
 	Why    string // Ignored: the reason
 	Source Source
 }
+
+// denies and lets tell which way an effect goes; what changes nothing, neither.
+func (e Effect) denies() bool { return e.Op == Revoke || e.Op == Signal && e.Deny }
+func (e Effect) lets() bool   { return e.Op == Lift || e.Op == Signal && !e.Deny }
 
 // Source says where an effect is from.
 type Source struct {

@@ -14,6 +14,10 @@ const (
 func TestEvents(t *testing.T) {
 	sid := obj{"format": "opaque", "id": "s1"}
 	device := obj{"format": "complex", "device": obj{"format": "opaque", "id": "d1"}, "tenant": obj{"format": "opaque", "id": "t1"}}
+	mail := obj{"format": "email", "email": "u1@idp.example"}
+	ofMail := obj{"format": "complex", "user": mail, "device": obj{"format": "opaque", "id": "d1"}}
+	ofMailIn := obj{"format": "complex", "user": mail, "session": sid}
+	const enough = "ignored unmatched: what the subject names is not known here, or not enough of it is"
 	for _, c := range []struct {
 		name    string
 		event   string
@@ -72,8 +76,17 @@ func TestEvents(t *testing.T) {
 		{"recovery activated", riscBase + "recovery-activated", obj{}, nil, "ignored the event ends nothing"},
 		{"recovery information", riscBase + "recovery-information-changed", obj{}, nil, "ignored the event ends nothing"},
 
-		{"verification", ssfBase + "verification", obj{"state": "s"}, obj{"format": "opaque", "id": "stream"}, "verified s"},
-		{"verification unasked", ssfBase + "verification", obj{}, obj{"format": "opaque", "id": "stream"}, "verified"},
+		// What lasts does not lock out a device for a user who is not known.
+		{"sessions on a device", caepBase + "session-revoked", obj{}, ofMail, "revoke ended device=d1 without user"},
+		{"disabled on a device", riscBase + "account-disabled", obj{}, ofMail, enough},
+		{"enabled on a device", riscBase + "account-enabled", obj{}, ofMail, enough},
+		{"risk on a device", caepBase + "risk-level-change", obj{"principal": "USER", "current_level": "HIGH"}, ofMail, enough},
+		{"risk of the very device", caepBase + "risk-level-change", obj{"principal": "DEVICE", "current_level": "HIGH"}, ofMail, "signal risk device=d1 HIGH deny without user"},
+		{"risk in a session", caepBase + "risk-level-change", obj{"principal": "USER", "current_level": "HIGH"}, ofMailIn, "signal risk session=s1 HIGH deny without user"},
+		{"compliance of the very device", caepBase + "device-compliance-change", obj{"current_status": "not-compliant"}, ofMail, "signal compliance device=d1 not-compliant deny without user"},
+
+		{"verification", ssfBase + "verification", obj{"state": "s"}, obj{"format": "opaque", "id": "stream"}, "verified s on stream"},
+		{"verification unasked", ssfBase + "verification", obj{}, obj{"format": "opaque", "id": "stream"}, "verified on stream"},
 		{"verification, odd state", ssfBase + "verification", obj{"state": 1}, nil, "invalid_request: state is missing, empty, too long or not a string"},
 		{"stream updated", ssfBase + "stream-updated", obj{"status": "paused"}, nil, "stream_updated paused"},
 		{"stream updated to nothing", ssfBase + "stream-updated", obj{}, nil, "invalid_request: status is missing, empty, too long or not a string"},

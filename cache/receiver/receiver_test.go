@@ -174,6 +174,9 @@ func show(effects []Effect) string {
 		if e.Level != "" {
 			words = append(words, e.Level)
 		}
+		if e.Stream != "" {
+			words = append(words, "on "+e.Stream)
+		}
 		if e.Deny {
 			words = append(words, "deny")
 		}

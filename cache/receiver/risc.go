@@ -14,9 +14,9 @@ func risc(_ *event, name string) (u rule, known bool, err error) {
 	case "account-credential-change-required", "credential-compromise", "sessions-revoked":
 		return rule{op: Revoke, simple: aUser}, true, nil
 	case "account-disabled", "account-purged":
-		return rule{op: Revoke, cause: Disabled, untilLifted: true, simple: aUser}, true, nil
+		return rule{op: Revoke, cause: Disabled, untilLifted: true, simple: lasting}, true, nil
 	case "account-enabled":
-		return rule{op: Lift, cause: Disabled, simple: aUser}, true, nil
+		return rule{op: Lift, cause: Disabled, simple: lasting}, true, nil
 	case "identifier-changed", "identifier-recycled",
 		"opt-in", "opt-out-initiated", "opt-out-cancelled", "opt-out-effective",
 		"recovery-activated", "recovery-information-changed":

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -66,6 +67,9 @@ func (r *core) meaning(v *verified, now time.Time) (effects []Effect, err error)
 		}
 		effects = append(effects, found...)
 	}
+	if slices.ContainsFunc(effects, Effect.denies) && slices.ContainsFunc(effects, Effect.lets) {
+		return nil, malformed("the SET has two events that contradict each other") // SSF 1.0, 4.2.1
+	}
 	return effects, nil
 }
 
@@ -106,10 +110,6 @@ type rule struct {
 	why         string // Ignored
 }
 
-// lets tells whether the event would let somebody in: then what is doubtful
-// about its time counts the other way.
-func (u *rule) lets() bool { return u.op == Lift || u.op == Signal && !u.deny }
-
 // ignored is a rule for what changes nothing.
 func ignored(why string) rule { return rule{op: Ignored, why: why} }
 
@@ -121,7 +121,7 @@ func (r *core) effects(e *event, claims *jose.Object) ([]Effect, error) {
 	}
 	e.source.Reason = reasonOf(e.body)
 	effect := Effect{Op: rule.op, Cause: rule.cause, UntilLifted: rule.untilLifted, Level: rule.level, Deny: rule.deny, Why: rule.why, Source: e.source}
-	if effect.At, effect.Moved, err = r.when(e, rule.lets()); err != nil {
+	if effect.At, effect.Moved, err = r.when(e, effect.lets()); err != nil {
 		return nil, err
 	}
 	subject, ok := claims.Get("sub_id") // it wins over the event's (SSF 1.0, 3.1.1)
@@ -132,6 +132,7 @@ func (r *core) effects(e *event, claims *jose.Object) ([]Effect, error) {
 		if !ok && !r.profile.inEvent {
 			return nil, malformed("sub_id is missing")
 		}
+		effect.Stream = streamOf(subject)
 		return []Effect{effect}, nil
 	}
 	switch {
@@ -155,6 +156,17 @@ func (r *core) effects(e *event, claims *jose.Object) ([]Effect, error) {
 		effects[i].Issuer, effects[i].Members, effects[i].Unrecorded = t.issuer, t.members, t.unrecorded
 	}
 	return effects, nil
+}
+
+// streamOf is the id of a stream, which is opaque (SSF 1.0, 8.1.4.1).
+func streamOf(subject jose.Value) string {
+	obj, ok := subject.Object()
+	if !ok {
+		return ""
+	}
+	id, _ := obj.Get("id")
+	name, _ := id.Text()
+	return head(name)
 }
 
 // rule finds what the event's type means. It sets the type's short name.

@@ -50,6 +50,8 @@ func TestSETClaims(t *testing.T) {
 		{"events in a list", setType, obj{"events": []any{revoked}}, "invalid_request: events is missing, empty or not an object"},
 		{"too many events", setType, obj{"events": many}, "invalid_request: the SET has too many events"},
 		{"two names of one event", setType, obj{"events": obj{revoked: obj{}, "urn:x": true}}, "revoke ended subject=u1\nignored unknown event type"},
+		{"two events that both end sessions", setType, obj{"events": obj{revoked: obj{}, riscBase + "account-disabled": obj{}}}, "revoke ended subject=u1\nrevoke disabled subject=u1 until lifted"},
+		{"two events that contradict each other", setType, obj{"events": obj{riscBase + "account-disabled": obj{}, riscBase + "account-enabled": obj{}}}, "invalid_request: the SET has two events that contradict each other"},
 		{"no subject", setType, obj{"sub_id": nil}, "invalid_request: the SET names no subject"},
 		{"the subject in the event", setType, obj{"sub_id": nil, "events": obj{revoked: obj{"subject": obj{"format": "opaque", "id": "s"}}}}, "invalid_request: the SET names no subject"},
 		{"sub_id wins", setType, obj{"events": obj{revoked: obj{"subject": obj{"format": "opaque", "id": "s"}}}}, "revoke ended subject=u1"},

@@ -33,6 +33,10 @@ const (
 	keyPatience = time.Minute
 )
 
+// errSilent is a poll without an answer: of a transmitter that has nothing to say
+// for longer than we listen, or is not there. Stats.LastPoll tells which.
+var errSilent = errors.New("poll for SETs: no answer in time")
+
 // SSFPoll takes the SETs of one stream from its transmitter (RFC 8936). A SET is
 // acknowledged with the poll after its effects were stored, which is sent at
 // once; one that will never be taken is reported in setErrs, so that it does not
@@ -70,13 +74,16 @@ func NewSSFPoll(c Config) (*SSFPoll, error) {
 func (p *SSFPoll) Run(ctx context.Context) error {
 	failed := 0
 	for {
+		began := time.Now()
 		progress, err := p.poll(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		now, trouble := p.now(), ""
-		wait := p.Interval
+		wait := max(p.Interval-time.Since(began), minInterval) // it may have been a long poll
 		switch {
+		case errors.Is(err, errSilent):
+			failed, trouble = 0, err.Error()
 		case err != nil:
 			failed++
 			wait, trouble = p.pause(failed, err), err.Error()
@@ -115,6 +122,9 @@ func (p *SSFPoll) pause(failed int, err error) time.Duration {
 // next poll brings its acknowledgement and what more there is.
 func (p *SSFPoll) poll(ctx context.Context) (progress bool, err error) {
 	answer, err := p.ask(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return false, errSilent
+	}
 	if err != nil {
 		p.stats.failed.Add(1)
 		return false, err
@@ -189,18 +199,18 @@ func (p *SSFPoll) one(ctx context.Context, key string, value jose.Value, held ma
 	return true, nil
 }
 
-// statusError is an answer that is none. Its body is not read (2.5.1).
+// statusError is an answer that is none. Its body is not read (RFC 8936, 2.5.1).
 type statusError struct {
 	status int
 	after  time.Duration // Retry-After
 }
 
 func (e *statusError) Error() string {
-	switch e.status {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Sprintf("poll for SETs: status %d: the transmitter does not accept the bearer token", e.status)
+	why := ""
+	if e.status == http.StatusUnauthorized || e.status == http.StatusForbidden {
+		why = ": the transmitter does not accept the bearer token"
 	}
-	return fmt.Sprintf("poll for SETs: status %d", e.status)
+	return fmt.Sprintf("poll for SETs: status %d%s", e.status, why)
 }
 
 // ask sends a poll (2.2) and reads its answer (2.3).

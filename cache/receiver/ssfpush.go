@@ -39,7 +39,12 @@ func (p *SSFPush) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		p.refuse(w, status, malformed("a push is one SET of at most 64 KiB as "+setMedia))
 		return
 	}
-	v, effects, err := p.readSET(raw, p.now())
+	var v *verified
+	var effects []Effect
+	err := p.patiently(func() (err error) {
+		v, effects, err = p.readSET(raw, p.now())
+		return err
+	})
 	if err == nil {
 		err = p.take(req.Context(), v, effects)
 	}

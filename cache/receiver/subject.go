@@ -20,7 +20,14 @@ const allSessions = "ALL"
 // simpleKinds says what a subject names that is not complex, by its format. It
 // depends on the event: an opaque id may be a session's or a device's. Of
 // several kinds, each is tried: an id of one is not an id of another.
-type simpleKinds struct{ issSub, opaque cache.Kinds }
+type simpleKinds struct {
+	issSub, opaque cache.Kinds
+	enough         cache.Kinds // of a complex subject that is not known in full; 0: narrow
+}
+
+// narrow are the kinds of which one must be known of a complex subject where
+// not all of it is.
+const narrow = cache.User | cache.Session | cache.Token | cache.Device
 
 // roleKinds are the members of a complex subject (SSF 1.0, 3.3). Of a unit or a
 // group no session here has a value.
@@ -58,6 +65,8 @@ type identifier struct {
 	value  string
 }
 
+func (id identifier) all() bool { return id.kind == cache.Session && id.value == allSessions }
+
 // target is whom an effect is about.
 type target struct {
 	issuer     string
@@ -81,14 +90,16 @@ func (r *reader) targets(subject jose.Value, simple simpleKinds) (found []target
 	}
 	format := r.profile.format(obj)
 	if format == "complex" || format == "" && r.profile.inEvent && isComplex(obj) {
-		return r.complex(obj)
+		return r.complex(obj, cmp.Or(simple.enough, narrow))
 	}
 	ids, refused := r.identifiers(obj, simple, true)
 	if refused != nil {
 		return nil, "", refused
 	}
 	for _, id := range ids {
-		found = append(found, r.at(id.issuer, []cache.Member{{Kind: id.kind, Value: id.value}}, nil)...)
+		if !id.all() { // whose?
+			found = append(found, r.at(id.issuer, []cache.Member{{Kind: id.kind, Value: id.value}}, nil)...)
+		}
 	}
 	if len(found) == 0 {
 		return nil, "unmatched: no session here is known by a subject of the format " + quote(format), nil
@@ -251,9 +262,9 @@ func (r *reader) issuer(named string) (string, *Refusal) {
 //
 // A member that no session here has a value for is left out, since the sessions
 // that it names are among those that the rest names. What is left must still
-// be narrow, though: of (group, tenant) it would be the whole tenant, and a
-// member whose very name is unknown may mean anything.
-func (r *reader) complex(obj *jose.Object) (found []target, why string, refused *Refusal) {
+// have one of the kinds that are enough: of (group, tenant) it would be the whole
+// tenant. And a member whose very name is unknown may mean anything.
+func (r *reader) complex(obj *jose.Object, enough cache.Kinds) (found []target, why string, refused *Refusal) {
 	partial := []part{{}}
 	var unrecorded []string
 	named, all := false, false
@@ -281,7 +292,7 @@ func (r *reader) complex(obj *jose.Object) (found []target, why string, refused 
 		}
 		named = true
 		switch {
-		case roleKinds[i].kind == cache.Session && len(ids) == 1 && ids[0].value == allSessions:
+		case slices.ContainsFunc(ids, identifier.all):
 			all = true
 		case len(ids) == 0:
 			unrecorded = append(unrecorded, m.Name)
@@ -298,7 +309,8 @@ func (r *reader) complex(obj *jose.Object) (found []target, why string, refused 
 		return nil, why, nil
 	}
 	for _, p := range partial {
-		if !p.differs && (!all || p.names(cache.User)) && p.narrow(len(unrecorded) > 0) {
+		known := len(p.members) > 0 && (len(unrecorded) == 0 || p.names(enough))
+		if known && !p.differs && (!all || p.names(cache.User)) {
 			found = append(found, r.at(p.issuer, p.members, unrecorded)...)
 		}
 	}
@@ -350,8 +362,4 @@ func (p part) with(id identifier) part {
 
 func (p *part) names(kinds cache.Kinds) bool {
 	return slices.ContainsFunc(p.members, func(m cache.Member) bool { return m.Kind&kinds != 0 })
-}
-
-func (p *part) narrow(less bool) bool {
-	return p.names(cache.User|cache.Session|cache.Token|cache.Device) || len(p.members) > 0 && !less
 }

@@ -9,8 +9,14 @@ import (
 	"time"
 )
 
-// retryAfter is told to a sender whose token can not be taken now.
-const retryAfter = "1"
+const (
+	// retryAfter is told to a sender whose token can not be taken now.
+	retryAfter = "1"
+
+	// sinkTime bounds the sink, which goes on when the sender has gone: what it
+	// would leave undone is done by nobody if the sender does not try again.
+	sinkTime = 10 * time.Second
+)
 
 // Stats counts what came of the tokens of one receiver.
 type Stats struct {
@@ -56,7 +62,11 @@ func value[T any](p *atomic.Pointer[T]) (v T) {
 // what keeps the token from being stored now.
 func (r *core) take(ctx context.Context, v *verified, effects []Effect) error {
 	request := r.source(v).Request
-	repeat, err := r.seen.once(ctx, r.now(), request, v.content, func() error { return r.Sink(ctx, effects...) })
+	repeat, err := r.seen.once(ctx, r.now(), request, v.content, func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sinkTime)
+		defer cancel()
+		return r.Sink(ctx, effects...)
+	})
 	switch {
 	case errors.Is(err, ErrOtherContent):
 		return malformed("jti was used before, with other content")
