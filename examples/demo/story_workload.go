@@ -32,7 +32,8 @@ func (w *world) writeBundle() (err error) {
 func (s *story) workload(ctx context.Context) error {
 	now := time.Now()
 	token, err := s.spire.Token("JWT", &issuer.Claims{
-		Subject: workload("batch"), Audience: []string{audience}, Issued: now, Expires: now.Add(5 * time.Minute),
+		Subject: workload("batch"), Issued: now, Expires: now.Add(5 * time.Minute),
+		More: map[string]any{"aud": []string{audience}}, // always a list in those of SPIRE
 	})
 	if err != nil {
 		return err
