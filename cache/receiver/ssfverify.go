@@ -149,17 +149,18 @@ func (v *SSFVerify) stateAt(seconds uint64) []byte {
 // wants to be left in peace for is granted, up to an hour.
 func (v *SSFVerify) Run(ctx context.Context) error {
 	for failed := 0; ; {
-		now, trouble := time.Now(), ""
-		status, after, err := v.ask(ctx, v.state(now))
+		now := time.Now()
+		answer := v.ask(ctx, v.state(now))
+		if ctx.Err() != nil {
+			return nil
+		}
 		wait := v.c.Interval
 		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil && status/100 == 2:
+		case answer.status/100 == 2: // that the stream works is known by the event
 			failed = 0
 			v.asked.Add(1)
 			v.last.Store(&now)
-		case status == http.StatusTooManyRequests:
+		case answer.status == http.StatusTooManyRequests:
 			failed = 0
 			v.limited.Add(1)
 		default:
@@ -167,10 +168,10 @@ func (v *SSFVerify) Run(ctx context.Context) error {
 			wait = wait/2 + mathrand.N(wait/2+1)
 			failed++
 			v.failed.Add(1)
-			trouble = verifyTrouble(status, err)
 		}
+		trouble := answer.trouble()
 		v.trouble.Store(&trouble)
-		timer := time.NewTimer(max(wait, min(after, maxVerifyPause)))
+		timer := time.NewTimer(max(wait, min(answer.after, maxVerifyPause)))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -180,22 +181,30 @@ func (v *SSFVerify) Run(ctx context.Context) error {
 	}
 }
 
-func verifyTrouble(status int, err error) string {
-	const doing = "ask for a verification event: "
-	switch {
-	case err != nil:
-		return doing + err.Error()
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return fmt.Sprintf(doing+"status %d: the transmitter does not accept the bearer token", status)
-	case status == http.StatusNotFound:
-		return doing + "status 404: no such stream, or not the verification endpoint"
-	}
-	return fmt.Sprintf(doing+"status %d", status)
+// verifyAnswer is what came of a request. Its body is not read.
+type verifyAnswer struct {
+	status int
+	after  time.Duration // Retry-After
+	err    error         // there was none
 }
 
-// ask sends one request (8.1.4.2). Any answer of success will do: that the
-// stream works is known by the event. Its body is not read.
-func (v *SSFVerify) ask(ctx context.Context, state string) (status int, after time.Duration, err error) {
+func (a *verifyAnswer) trouble() string {
+	const doing = "ask for a verification event: "
+	switch {
+	case a.err != nil:
+		return doing + a.err.Error()
+	case a.status/100 == 2 || a.status == http.StatusTooManyRequests:
+		return ""
+	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
+		return fmt.Sprintf(doing+"status %d: the transmitter does not accept the bearer token", a.status)
+	case a.status == http.StatusNotFound:
+		return doing + "status 404: no such stream, or not the verification endpoint"
+	}
+	return fmt.Sprintf(doing+"status %d", a.status)
+}
+
+// ask sends one request (8.1.4.2).
+func (v *SSFVerify) ask(ctx context.Context, state string) *verifyAnswer {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
 	ask := struct {
@@ -207,11 +216,11 @@ func (v *SSFVerify) ask(ctx context.Context, state string) (status int, after ti
 	}
 	body, err := json.Marshal(ask)
 	if err != nil {
-		return 0, 0, err
+		return &verifyAnswer{err: err}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.c.URL, bytes.NewReader(body))
 	if err != nil {
-		return 0, 0, err
+		return &verifyAnswer{err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "holdfast")
@@ -220,9 +229,9 @@ func (v *SSFVerify) ask(ctx context.Context, state string) (status int, after ti
 	}
 	res, err := v.client.Do(req)
 	if err != nil {
-		return 0, 0, err
+		return &verifyAnswer{err: err}
 	}
 	defer res.Body.Close()
 	seconds, _ := strconv.ParseUint(res.Header.Get("Retry-After"), 10, 16)
-	return res.StatusCode, time.Duration(seconds) * time.Second, nil
+	return &verifyAnswer{status: res.StatusCode, after: time.Duration(seconds) * time.Second}
 }
