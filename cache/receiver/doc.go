@@ -22,6 +22,12 @@
 // device (see subject.go). All that is not used is an Effect too, with
 // its reason, so that the Sink can count and show it.
 //
+// # Sent once
+//
+// Most senders of a logout send it once and wait a second or two. So Logout and
+// GlobalRevocation let a token whose key is not known wait for it (logoutonce.go),
+// and the Sink goes on where the sender has hung up.
+//
 // # Twice
 //
 // A token is known by (issuer, jti). The same content again is answered as the

@@ -102,7 +102,7 @@ func (g *GlobalRevocation) serve(w http.ResponseWriter, req *http.Request) (stat
 	if refused != nil {
 		return refused.status(), refused
 	}
-	if err := g.keep(req.Context(), v, effects); err != nil {
+	if err := g.take(req.Context(), v, effects); err != nil {
 		return http.StatusBadRequest, err
 	}
 	if effects[0].Op == Ignored {

@@ -63,7 +63,7 @@ func (l *Logout) serve(w http.ResponseWriter, req *http.Request) (status int, er
 		return err
 	})
 	if err == nil {
-		err = l.keep(req.Context(), v, effects)
+		err = l.take(req.Context(), v, effects)
 	}
 	return http.StatusBadRequest, err
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -342,62 +341,6 @@ func TestLogoutRequest(t *testing.T) {
 		if a := send(t, "POST", s.url+c.query, c.media, c.body); a.status != 200 {
 			t.Errorf("%d: %d %s", i, a.status, a.description)
 		}
-	}
-}
-
-// TestLogoutVectors runs the samples of the specification, and those made from
-// it with one fault each, as they are.
-func TestLogoutVectors(t *testing.T) {
-	doc, err := os.ReadFile("testdata/vectors.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var vectors []struct {
-		ID, Kind, Token, Issuer string
-		Client                  string `json:"client_id"`
-		Now                     int64
-		JWK                     json.RawMessage
-		Claims                  obj
-		Expect                  struct {
-			Status int
-			Valid  bool
-			Fails  string `json:"fails_on"`
-		}
-	}
-	if err := json.Unmarshal(doc, &vectors); err != nil {
-		t.Fatal(err)
-	}
-	own, n := newSigner(t, "k1"), 0
-	for _, v := range vectors {
-		if !strings.HasPrefix(v.ID, "logout-") {
-			continue
-		}
-		n++
-		t.Run(v.ID, func(t *testing.T) {
-			var set func() (*jose.KeySet, bool)
-			if v.Kind == "logout_token" {
-				set = parseKeys(t, obj{"keys": []json.RawMessage{v.JWK}})
-			} else { // claims only: the signature is ours
-				set = keys(t, own)
-				v.Token = own.sign(t, "logout+jwt", v.Claims)
-				v.Issuer, v.Client = v.Claims["iss"].(string), v.Claims["aud"].(string)
-				if v.Now == 0 {
-					v.Now = int64(v.Claims["iat"].(float64))
-				}
-				if v.Expect.Valid {
-					v.Expect.Status = 200
-				}
-			}
-			s := newLogouts(t, func(c *Config) { c.Issuer, c.Audience, c.Keys = v.Issuer, v.Client, set })
-			s.now = func() time.Time { return time.Unix(v.Now, 0) }
-			s.post(t, v.Token).want(t, v.Expect.Status, v.Expect.Fails)
-			if (v.Expect.Status == 200) != (len(s.effects) == 1) {
-				t.Errorf("effects %v", s.effects)
-			}
-		})
-	}
-	if n != 8 {
-		t.Errorf("%d vectors", n)
 	}
 }
 

@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -22,9 +21,6 @@ const (
 	// keyWaiters may wait at one endpoint at the same time: anyone can make up
 	// a token with a kid that nobody knows.
 	keyWaiters = 64
-
-	// storeTime bounds the sink, which goes on when its sender has gone.
-	storeTime = 10 * time.Second
 )
 
 // patience bounds how many wait for a key at one endpoint.
@@ -32,9 +28,9 @@ type patience chan struct{}
 
 func newPatience() patience { return make(patience, keyWaiters) }
 
-// patiently calls read, and again when the issuer has other keys, while all that is
-// wrong with the token is that its key is not known. Where too many wait it says
-// that the token can not be judged now.
+// patiently calls read, and again when the issuer has other keys, while all that
+// is wrong with the token is that its key is not known. Where too many wait it
+// says that the token can not be judged now.
 func (r *core) patiently(read func() error) error {
 	before, _ := r.Keys()
 	err := read()
@@ -71,13 +67,6 @@ func lacksKey(err error) bool {
 
 func otherKeys(keys, before *jose.KeySet) bool {
 	return keys != nil && (before == nil || keys.ID() != before.ID())
-}
-
-// keep stores what a token means also where its sender has hung up meanwhile.
-func (r *core) keep(ctx context.Context, v *verified, effects []Effect) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
-	defer cancel()
-	return r.take(ctx, v, effects)
 }
 
 // begun wants nbf, where there is one, not to be ahead (RFC 7519, 4.1.5).
