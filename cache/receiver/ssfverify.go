@@ -151,8 +151,10 @@ func (v *SSFVerify) Run(ctx context.Context) error {
 	for failed := 0; ; {
 		now := time.Now()
 		answer := v.ask(ctx, v.state(now))
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done(): // before the answer, which is then none
 			return nil
+		default:
 		}
 		wait := v.c.Interval
 		switch {
