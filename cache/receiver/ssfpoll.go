@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/cache/jose"
@@ -25,6 +27,7 @@ const (
 	longPoll = time.Minute
 
 	maxPolled     = 100     // SETs in an answer
+	maxStoring    = 16      // of them, at the same time
 	maxPolledBody = 4 << 20 // bytes of an answer
 
 	// keyPatience is how long a SET by an unknown key is left with the
@@ -40,7 +43,7 @@ var errSilent = errors.New("poll for SETs: no answer in time")
 // SSFPoll takes the SETs of one stream from its transmitter (RFC 8936). A SET is
 // acknowledged with the poll after its effects were stored, which is sent at
 // once; one that will never be taken is reported in setErrs, so that it does not
-// hold up the others. While something can not be stored nothing after it is.
+// hold up the others. What can not be stored now stays with the transmitter.
 type SSFPoll struct {
 	*core
 	client http.Client
@@ -72,16 +75,13 @@ func NewSSFPoll(c Config) (*SSFPoll, error) {
 
 // Run polls until ctx ends, which is no error.
 func (p *SSFPoll) Run(ctx context.Context) error {
-	failed := 0
-	for {
+	for failed := 0; ; {
 		began := time.Now()
 		progress, err := p.poll(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		now, trouble := p.now(), ""
 		wait := max(p.Interval-time.Since(began), minInterval) // it may have been a long poll
 		switch {
+		case ctx.Err() != nil: // over
 		case errors.Is(err, errSilent):
 			failed, trouble = 0, err.Error()
 		case err != nil:
@@ -138,24 +138,68 @@ func (p *SSFPoll) poll(ctx context.Context) (progress bool, err error) {
 	}
 	held := p.waiting
 	p.waiting = nil
-	for _, m := range sets.Members() {
-		fresh, err := p.one(ctx, m.Name, m.Value, held)
-		if err != nil {
-			return false, err
+	for _, one := range p.all(ctx, sets.Members(), held) {
+		switch {
+		case one.stored:
+			p.ack = append(p.ack, one.key) // a repeat is acknowledged again (2.4)
+			progress = progress || one.fresh
+		case one.refusal != nil:
+			if p.errs == nil {
+				p.errs = make(map[string]wireRefusal)
+			}
+			p.errs[one.key] = wireRefusal{one.refusal.Code, one.refusal.Description}
+			_, before := reported[one.key]
+			progress = progress || !before // who does not hear setErrs is not asked faster for it
+		case !one.since.IsZero():
+			if p.waiting == nil {
+				p.waiting = make(map[string]time.Time)
+			}
+			p.waiting[one.key] = one.since
+		case one.err != nil:
+			err = one.err
 		}
-		_, again := p.errs[m.Name]
-		if again {
-			_, before := reported[m.Name]
-			fresh = !before // one that does not hear setErrs is not asked faster for it
-		}
-		progress = progress || fresh
 	}
-	return progress, nil
+	return progress, err
 }
 
-// one takes one SET. fresh tells that it was not known before; the error is one
-// that may pass.
-func (p *SSFPoll) one(ctx context.Context, key string, value jose.Value, held map[string]time.Time) (fresh bool, err error) {
+// polled is what came of one SET of an answer: it was stored, refused, left with
+// the transmitter until its key is known, or could not be stored now. The zero
+// value was not tried.
+type polled struct {
+	key           string // its name in sets
+	stored, fresh bool   // fresh: not known before
+	refusal       *Refusal
+	since         time.Time // when its key was first not known
+	err           error
+}
+
+// all takes the SETs of an answer, some at the same time, so that a sink may
+// store them together. Where one can not be stored no more are begun.
+func (p *SSFPoll) all(ctx context.Context, sets []jose.Member, held map[string]time.Time) []polled {
+	results := make([]polled, len(sets))
+	slots := make(chan struct{}, maxStoring)
+	var broken atomic.Bool
+	var wait sync.WaitGroup
+	for i, m := range sets {
+		slots <- struct{}{}
+		if broken.Load() {
+			break
+		}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			results[i] = p.one(ctx, m.Name, m.Value, held)
+			if results[i].err != nil {
+				broken.Store(true)
+			}
+		})
+	}
+	wait.Wait()
+	return results
+}
+
+// one takes one SET.
+func (p *SSFPoll) one(ctx context.Context, key string, value jose.Value, held map[string]time.Time) (result polled) {
+	result.key = key
 	now := p.now()
 	raw, ok := value.Text()
 	v, effects, err := p.readSET(raw, now)
@@ -172,31 +216,22 @@ func (p *SSFPoll) one(ctx context.Context, key string, value jose.Value, held ma
 			since = now
 		}
 		if now.Sub(since) < keyPatience {
-			if p.waiting == nil {
-				p.waiting = make(map[string]time.Time)
-			}
-			p.waiting[key] = since
 			p.stats.failed.Add(1)
-			return false, nil
+			result.since = since
+			return result
 		}
 	}
-	before := p.stats.taken.Load()
 	if err == nil {
-		err = p.take(ctx, v, effects)
+		result.fresh, err = p.takeFresh(ctx, v, effects)
 	}
 	if err == nil {
-		p.ack = append(p.ack, key) // a repeat is acknowledged again (2.4)
-		return p.stats.taken.Load() > before, nil
+		result.stored = true
+		return result
 	}
-	refusal := p.refused(err)
-	if refusal == nil {
-		return false, fmt.Errorf("take a polled SET: %w", err)
+	if result.refusal = p.refused(err); result.refusal == nil {
+		result.err = fmt.Errorf("take a polled SET: %w", err)
 	}
-	if p.errs == nil {
-		p.errs = make(map[string]wireRefusal)
-	}
-	p.errs[key] = wireRefusal{refusal.Code, refusal.Description}
-	return true, nil
+	return result
 }
 
 // statusError is an answer that is none. Its body is not read (RFC 8936, 2.5.1).

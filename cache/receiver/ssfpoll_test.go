@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,6 +142,35 @@ func TestPollDoesNotAcknowledgeWhatIsNotStored(t *testing.T) {
 	p.once(t)
 	if len(p.asked[1].Ack) != 0 || len(p.asked[1].SetErrs) != 0 || !slices.Equal(p.asked[2].Ack, []string{"a"}) {
 		t.Errorf("asked %+v", p.asked)
+	}
+}
+
+// What was stored beside it is acknowledged; the rest comes again.
+func TestPollWhereTheSinkBreaks(t *testing.T) {
+	p := newTestPoll(t, Config{})
+	tokens := map[string]any{}
+	for i := range maxPolled {
+		jti := fmt.Sprint("j", i)
+		tokens[jti] = p.set(t, jti)
+	}
+	var stored atomic.Int64
+	sink := p.Sink
+	p.Sink = func(ctx context.Context, effects ...Effect) error {
+		if stored.Add(1) == 20 {
+			return errors.New("disk full")
+		}
+		return sink(ctx, effects...)
+	}
+	p.sets(t, false, tokens)
+	if _, err := p.poll(t.Context()); err == nil || !strings.Contains(err.Error(), "disk full") {
+		t.Fatalf("error %v", err)
+	}
+	if n := len(p.ack); n != p.memory.calls || n < 19 || n > 20+maxStoring || len(p.errs) != 0 {
+		t.Errorf("%d acknowledged, %d stored, %d refused", n, p.memory.calls, len(p.errs))
+	}
+	p.sets(t, false, tokens)
+	if !p.once(t) || len(p.ack) != maxPolled || p.memory.calls != maxPolled {
+		t.Errorf("%d acknowledged, %d stored", len(p.ack), p.memory.calls)
 	}
 }
 

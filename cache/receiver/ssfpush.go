@@ -75,7 +75,7 @@ func (p *SSFPush) authorized(req *http.Request) bool {
 }
 
 func (p *SSFPush) refuse(w http.ResponseWriter, status int, refusal *Refusal) {
-	p.refused(refusal)
+	_ = p.refused(refusal) // counts it
 	answer(w, status, refusal)
 }
 

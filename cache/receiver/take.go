@@ -61,6 +61,12 @@ func value[T any](p *atomic.Pointer[T]) (v T) {
 // take stores the effects of a token, once. It fails with a *Refusal, or with
 // what keeps the token from being stored now.
 func (r *core) take(ctx context.Context, v *verified, effects []Effect) error {
+	_, err := r.takeFresh(ctx, v, effects)
+	return err
+}
+
+// takeFresh is take, and tells whether the token was not known before.
+func (r *core) takeFresh(ctx context.Context, v *verified, effects []Effect) (fresh bool, err error) {
 	request := r.source(v).Request
 	repeat, err := r.seen.once(ctx, r.now(), request, v.content, func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sinkTime)
@@ -69,11 +75,11 @@ func (r *core) take(ctx context.Context, v *verified, effects []Effect) error {
 	})
 	switch {
 	case errors.Is(err, ErrOtherContent):
-		return malformed("jti was used before, with other content")
+		return false, malformed("jti was used before, with other content")
 	case errors.Is(err, ErrState):
-		return refuse(invalidState, "the state is none that was asked for")
+		return false, refuse(invalidState, "the state is none that was asked for")
 	case err != nil:
-		return err
+		return false, err
 	}
 	now := r.now()
 	r.stats.last.Store(&now)
@@ -82,7 +88,7 @@ func (r *core) take(ctx context.Context, v *verified, effects []Effect) error {
 	} else {
 		r.stats.taken.Add(1)
 	}
-	return nil
+	return !repeat, nil
 }
 
 // refused finds the refusal in what went wrong and counts it; nil stands for
