@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-authz/holdfast/cmd/internal/config"
+	"github.com/holdfast-authz/holdfast/extauthz/server"
 )
 
 // checkTLS is the TLS of the check listener; nil for plain text.
@@ -63,12 +64,16 @@ func serverTLS(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
 
 // listenAdmin opens the admin listener, with TLS where it is configured.
 func (p *process) listenAdmin() (net.Listener, error) {
-	c := &p.config.Listen.Admin
-	listener, err := net.Listen("tcp", c.Address)
-	if err != nil || c.TLS == nil {
+	return listenHTTP(p.config.Listen.Admin.Address, p.config.Listen.Admin.TLS)
+}
+
+// listenHTTP opens a listener for HTTP, with TLS where it is configured.
+func listenHTTP(address string, c *config.AdminTLS) (net.Listener, error) {
+	listener, err := server.Listen(address)
+	if err != nil || c == nil {
 		return listener, err
 	}
-	conf, err := serverTLS(c.TLS.CertFile, c.TLS.KeyFile, c.TLS.ClientCAFile)
+	conf, err := serverTLS(c.CertFile, c.KeyFile, c.ClientCAFile)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}

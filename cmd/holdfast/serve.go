@@ -80,6 +80,7 @@ type process struct {
 	apiKeys   *apikeys.Store     // nil: there are none
 	asked     *introspect.Client // nil: nobody is
 	lists     *statuslist.Store
+	events    events
 	feedKey   []byte
 	feed      *feed.Feed
 	broker    feed.Broker
@@ -101,7 +102,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		index: cache.NewIndex(), sync: &cache.Sync{}, evidence: cache.NewEvidence(), clock: &extauthz.Clock{},
 	}
 	defer p.close()
-	for _, build := range []func() error{p.openFeed, p.openKeys, p.openObserve, p.openCheck, p.openAdmin} {
+	for _, build := range []func() error{p.openFeed, p.openKeys, p.openObserve, p.openCheck, p.openAdmin, p.openEvents} {
 		if err := build(); err != nil {
 			return err
 		}
@@ -304,8 +305,15 @@ func (p *process) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen.admin: %w", err), checkListener.Close())
 	}
+	eventsListener, err := p.listenEvents()
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen.events: %w", err), checkListener.Close(), adminListener.Close())
+	}
 	p.log.Info("listening", "listener", "check", "address", addressOf(checkListener))
 	p.log.Info("listening", "listener", "admin", "address", addressOf(adminListener))
+	if eventsListener != nil {
+		p.log.Info("listening", "listener", "events", "address", addressOf(eventsListener))
+	}
 	if e, ok := p.broker.(*feed.Embedded); ok && e.Addr() != nil {
 		p.log.Info("listening", "listener", "feed", "address", e.Addr().String())
 	}
@@ -318,6 +326,10 @@ func (p *process) run(ctx context.Context) error {
 	below.Go(func() error { return p.proofs.Run(base) })
 	below.Go(func() error { return p.keys.Run(base) })
 	below.Go(func() error { return p.lists.Run(base) })
+	below.Go(func() error { return p.events.keys.Run(base) })
+	for _, poll := range p.events.pollers {
+		below.Go(func() error { return poll.Run(base) })
+	}
 	if p.apiKeys != nil {
 		below.Go(func() error { return p.apiKeys.Run(base) })
 	}
@@ -330,6 +342,9 @@ func (p *process) run(ctx context.Context) error {
 	front, frontCtx := errgroup.WithContext(ctx)
 	front.Go(func() error { return p.check.Serve(checkListener) })
 	front.Go(func() error { return p.admin.Serve(adminListener) })
+	if eventsListener != nil {
+		front.Go(func() error { return p.serveEvents(eventsListener) })
+	}
 	front.Go(func() error {
 		select {
 		case <-frontCtx.Done():
@@ -350,7 +365,7 @@ func (p *process) drain() error {
 	p.check.Drain(timeout)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	err := p.admin.Shutdown(ctx)
+	err := errors.Join(p.events.server.Shutdown(ctx), p.admin.Shutdown(ctx))
 	p.log.Info("stopped")
 	return err
 }

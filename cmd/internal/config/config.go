@@ -57,6 +57,8 @@ type Config struct {
 	Drain Drain `yaml:"drain"`
 	// The log of revocations that all replicas follow.
 	Feed Feed `yaml:"feed"`
+	// Who may withdraw sessions by events.
+	Receivers []Receiver `yaml:"receivers"`
 	// Memory of verified and of refused tokens.
 	Cache Cache `yaml:"cache"`
 	// Request headers for the upstream.
@@ -90,8 +92,16 @@ type Listen struct {
 	Admin AdminListener `yaml:"admin"`
 	// ext_proc over gRPC. This version has no such listener: only "" (off).
 	Streams LaterListener `yaml:"streams"`
-	// Events of identity providers over HTTP. This version has no such listener: only "" (off).
-	Events LaterListener `yaml:"events"`
+	// Events of identity providers over HTTP, for the receivers that are sent to.
+	Events EventsListener `yaml:"events"`
+}
+
+// EventsListener is the HTTP server that identity providers send events to.
+type EventsListener struct {
+	// host:port, "" for none.
+	Address string `yaml:"address"`
+	// Serve TLS. Without it keep it behind a proxy that does.
+	TLS *AdminTLS `yaml:"tls"`
 }
 
 // CheckListener is the gRPC server that Envoy asks.
@@ -236,6 +246,64 @@ type NATSTLS struct {
 	CertFile string `yaml:"cert_file"`
 	// Private key of the certificate, PEM.
 	KeyFile string `yaml:"key_file"`
+}
+
+// Receiver is one stream of events. It has exactly one of these.
+type Receiver struct {
+	// Security event tokens that a transmitter pushes (RFC 8935): SSF, CAEP, RISC.
+	SSFPush *SSFPush `yaml:"ssf_push"`
+	// Security event tokens that are polled from a transmitter (RFC 8936).
+	SSFPoll *SSFPoll `yaml:"ssf_poll"`
+	// OpenID Connect Back-Channel Logout.
+	BackchannelLogout *EventSource `yaml:"backchannel_logout"`
+	// Global Token Revocation (Okta Universal Logout).
+	GlobalTokenRevocation *EventSource `yaml:"global_token_revocation"`
+}
+
+// EventSource is who sends signed tokens to a path.
+type EventSource struct {
+	// Who signs them: one of issuers, unless jwks_uri gives its keys.
+	Issuer string `yaml:"issuer" jsonschema:"required"`
+	// Their aud: for a logout the client's id, else what names this receiver there.
+	Audience string `yaml:"audience" jsonschema:"required"`
+	// Keys of the issuer, where it is not one of issuers.
+	JWKSURI string `yaml:"jwks_uri"`
+	// Path on listen.events that they are sent to.
+	Path string `yaml:"path" jsonschema:"required"`
+}
+
+// SSFPush is a stream that is pushed.
+type SSFPush struct {
+	// The transmitter, which signs the tokens: one of issuers, unless jwks_uri gives its keys.
+	Issuer string `yaml:"issuer" jsonschema:"required"`
+	// The tokens' aud.
+	Audience string `yaml:"audience" jsonschema:"required"`
+	// Keys of the transmitter, where it is not one of issuers.
+	JWKSURI string `yaml:"jwks_uri"`
+	// Path on listen.events that they are sent to.
+	Path string `yaml:"path" jsonschema:"required"`
+	// File with the bearer token that pushes must carry. Left out: the signature alone says who sends.
+	BearerTokenFile string `yaml:"bearer_token_file"`
+	// strict: SSF 1.0. Others name the deviations of one kind of transmitter.
+	Profile string `yaml:"profile" jsonschema:"enum=strict,enum=keycloak,enum=okta,enum=google,enum=sse"`
+}
+
+// SSFPoll is a stream that is polled.
+type SSFPoll struct {
+	// The transmitter, which signs the tokens: one of issuers, unless jwks_uri gives its keys.
+	Issuer string `yaml:"issuer" jsonschema:"required"`
+	// The tokens' aud.
+	Audience string `yaml:"audience" jsonschema:"required"`
+	// Keys of the transmitter, where it is not one of issuers.
+	JWKSURI string `yaml:"jwks_uri"`
+	// The transmitter's poll endpoint: https, or http to a loopback host.
+	URL string `yaml:"url" jsonschema:"required"`
+	// File with the bearer token for it.
+	BearerTokenFile string `yaml:"bearer_token_file"`
+	// Time between polls that brought nothing.
+	Interval time.Duration `yaml:"interval"`
+	// strict: SSF 1.0. Others name the deviations of one kind of transmitter.
+	Profile string `yaml:"profile" jsonschema:"enum=strict,enum=keycloak,enum=okta,enum=google,enum=sse"`
 }
 
 // Snapshot is what a replica keeps of the feed.

@@ -45,6 +45,13 @@ func (e *Embedded) SetDefaults() { e.Directory = "./data" }
 
 func (n *NATS) SetDefaults() { n.Stream = "HOLDFAST" }
 
+func (s *SSFPush) SetDefaults() { s.Profile = "strict" }
+
+func (s *SSFPoll) SetDefaults() {
+	s.Profile = "strict"
+	s.Interval = 5 * time.Second
+}
+
 func (h *Headers) SetDefaults() {
 	h.Subject = "x-holdfast-subject"
 	h.Session = "x-holdfast-session"

@@ -37,6 +37,18 @@ func (c *Config) checkFiles() {
 	if t := c.Listen.Admin.TLS; t != nil {
 		c.tlsFiles("listen.admin.tls", t.CertFile, t.KeyFile, t.ClientCAFile)
 	}
+	if t := c.Listen.Events.TLS; t != nil {
+		c.tlsFiles("listen.events.tls", t.CertFile, t.KeyFile, t.ClientCAFile)
+	}
+	for i := range c.Receivers {
+		r, path := &c.Receivers[i], index("receivers", i)
+		if r.SSFPush != nil {
+			c.readable(path+".ssf_push.bearer_token_file", r.SSFPush.BearerTokenFile)
+		}
+		if r.SSFPoll != nil {
+			c.readable(path+".ssf_poll.bearer_token_file", r.SSFPoll.BearerTokenFile)
+		}
+	}
 	if raw := c.readable("listen.admin.token_file", c.Listen.Admin.TokenFile); raw != nil {
 		if token := strings.TrimSpace(string(raw)); token == "" || strings.ContainsAny(token, " \t\r\n") {
 			c.say("listen.admin.token_file", "listen.admin.token_file %s must hold one token, without spaces", strict.Quote(c.Listen.Admin.TokenFile))

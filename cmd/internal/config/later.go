@@ -4,10 +4,12 @@ package config
 // that it does not have stand in the later tags of their fields.
 
 func (*Config) NotYet() []string {
-	return []string{"receivers", "cookies", "signals"}
+	return []string{"cookies", "signals"}
 }
 func (*LaterListener) NotYet() []string { return []string{"tls"} }
 func (*Class) NotYet() []string         { return []string{"idle_timeout"} }
 func (*Route) NotYet() []string         { return []string{"streams"} }
 func (*Require) NotYet() []string       { return []string{"idle_timeout"} }
 func (*Snapshot) NotYet() []string      { return []string{"interval"} }
+func (*SSFPush) NotYet() []string       { return []string{"verification"} }
+func (*SSFPoll) NotYet() []string       { return []string{"verification"} }

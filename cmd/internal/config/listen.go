@@ -28,13 +28,16 @@ func (c *Config) checkListeners() {
 		}
 	}
 	c.checkAdminGuard()
-	for _, later := range []struct{ path, address string }{
-		{"listen.streams", l.Streams.Address},
-		{"listen.events", l.Events.Address},
-	} {
-		if later.address != "" {
-			c.say(later.path+".address", "%s is not supported by this version of holdfast: leave it out, or set its address to \"\" (off)", later.path)
+	if l.Streams.Address != "" {
+		c.say("listen.streams.address", "listen.streams is not supported by this version of holdfast: leave it out, or set its address to \"\" (off)")
+	}
+	if a := l.Events.Address; a != "" {
+		c.checkAddress("listen.events.address", a)
+		if (a == l.Check.Address || a == l.Admin.Address) && !strings.HasSuffix(a, ":0") {
+			c.say("listen.events.address", "listen.events.address is %s, which another listener has: give each its own", a)
 		}
+	} else if l.Events.TLS != nil {
+		c.say("listen.events.tls", "listen.events.tls is set, and listen.events.address is not")
 	}
 }
 

@@ -14,6 +14,7 @@ func (c *Config) validate() {
 	c.checkRoutes()
 	c.checkDPoP()
 	c.checkFeed()
+	c.checkReceivers()
 	c.checkCaches()
 	c.checkHeaders()
 }
