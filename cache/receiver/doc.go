@@ -24,9 +24,10 @@
 //
 // # Sent once
 //
-// Most senders of a logout send it once and wait a second or two. So Logout and
-// GlobalRevocation let a token whose key is not known wait for it (logoutonce.go),
-// and the Sink goes on where the sender has hung up.
+// Most senders of a logout send it once and wait a second or two, and what was
+// refused is not sent again by any. So a token whose key is not known waits for it
+// (logoutonce.go; a polled SET stays with its transmitter meanwhile), and the Sink
+// goes on where the sender has hung up.
 //
 // # Twice
 //
