@@ -19,12 +19,24 @@ const (
 	recallTime = 2 * time.Second
 )
 
+// ErrForestalled: what was to be appended is in the log already.
+var ErrForestalled = errors.New("the log has it already")
+
 // Append stores events as one record and gives its number and time. It
 // returns nil only when the record is durable in the log and this machine's
 // head names it; it is then applied here too, unless ctx ended first. Every
 // error wraps ErrNotDurable: the events may then be lost, and to append them
 // again is right, for an event that is applied twice changes nothing more.
 func (f *Feed) Append(ctx context.Context, events ...cache.Event) (uint64, time.Time, error) {
+	return f.AppendUnless(ctx, nil, events...)
+}
+
+// AppendUnless is Append, but that it asks before each attempt whether the
+// events have become needless, and returns ErrForestalled when they have. done
+// is asked when every record is applied here that the new one would stand
+// behind, so that of several replicas which append the same thing unless it is
+// there, at the same time, one does.
+func (f *Feed) AppendUnless(ctx context.Context, done func() bool, events ...cache.Event) (uint64, time.Time, error) {
 	if len(events) == 0 || len(events) > cache.MaxEvents {
 		return 0, time.Time{}, fmt.Errorf("append %d events, not 1 to %d: %w", len(events), cache.MaxEvents, ErrNotDurable)
 	}
@@ -33,8 +45,11 @@ func (f *Feed) Append(ctx context.Context, events ...cache.Event) (uint64, time.
 			return 0, time.Time{}, fmt.Errorf("append event %d: %w: %w", i, err, ErrNotDurable)
 		}
 	}
-	p, at, err := f.append(ctx, typeEvents, cache.EncodeEvents(nil, events))
-	if err != nil {
+	p, at, err := f.append(ctx, typeEvents, cache.EncodeEvents(nil, events), done)
+	switch {
+	case errors.Is(err, ErrForestalled):
+		return 0, time.Time{}, ErrForestalled
+	case err != nil:
 		return 0, time.Time{}, fmt.Errorf("append to the feed: %w: %w", err, ErrNotDurable)
 	}
 	return p.number, at, nil
@@ -45,7 +60,7 @@ func (f *Feed) Append(ctx context.Context, events ...cache.Event) (uint64, time.
 // process was not told to be durable: one whose append failed without an
 // answer, and which the follower met all the same. An error wraps ErrNotDurable.
 func (f *Feed) Confirm(ctx context.Context) error {
-	p, _, err := f.append(ctx, typeTick, nil)
+	p, _, err := f.append(ctx, typeTick, nil, nil)
 	if err == nil && f.cfg.Head != nil {
 		err = f.cfg.Head.store(p, true) // a tick alone is written down in its own time
 	}
@@ -55,8 +70,9 @@ func (f *Feed) Confirm(ctx context.Context) error {
 	return nil
 }
 
-// append puts one record behind everything applied here.
-func (f *Feed) append(ctx context.Context, kind recordType, payload []byte) (position, time.Time, error) {
+// append puts one record behind everything applied here, unless done says that
+// there is no need; nil never does.
+func (f *Feed) append(ctx context.Context, kind recordType, payload []byte, done func() bool) (position, time.Time, error) {
 	if n := minRecord + len(payload); n > MaxRecord {
 		return position{}, time.Time{}, fmt.Errorf("the record would have %d bytes, more than %d: append fewer events at once", n, MaxRecord)
 	}
@@ -70,6 +86,9 @@ func (f *Feed) append(ctx context.Context, kind recordType, payload []byte) (pos
 		after, err := f.tail(ctx, kind)
 		if err != nil {
 			return position{}, time.Time{}, err
+		}
+		if done != nil && done() {
+			return position{}, time.Time{}, ErrForestalled
 		}
 		now := time.Now()
 		kind, payload := kind, payload

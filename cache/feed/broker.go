@@ -28,6 +28,8 @@ const (
 	maxReplicas = 1024
 	// readyTime is how long the start waits before it asks what went wrong.
 	readyTime = 100 * time.Millisecond
+	// healthAsked is how often the server must say that it is ill.
+	healthAsked = 3
 )
 
 // broker is one life of the embedded server, with our connection to it.
@@ -173,11 +175,26 @@ func (b *broker) health() error {
 		streams = append(streams, streamName.claims())
 	}
 	for _, s := range streams {
-		if h := b.server.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: s}); h.Error != "" {
-			return errors.New(h.Error)
+		if err := b.sound(s); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// sound asks the server for one stream's health. Its first question is whether
+// the server is ready, and it gives that a millisecond, which may pass on a
+// busy machine: only an answer that stays the same counts.
+func (b *broker) sound(stream string) (err error) {
+	for range healthAsked {
+		h := b.server.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: stream})
+		if h.Error == "" {
+			return nil
+		}
+		err = errors.New(h.Error)
+		b.server.ReadyForConnections(readyTime)
+	}
+	return err
 }
 
 func (b *broker) stop() {

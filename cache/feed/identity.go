@@ -15,6 +15,7 @@ const (
 	nkeyLabel   = "holdfast/feed/1 nkey of the replicas"
 	spreadLabel = "holdfast/feed/1 mac of spread proofs"
 	claimLabel  = "holdfast/feed/1 names of claimed proofs"
+	noticeLabel = "holdfast/feed/1 mac of the replicas' notices"
 )
 
 // derive makes a key for one use from the feed's key.

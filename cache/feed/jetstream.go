@@ -126,9 +126,37 @@ func (j *jetStream) gone(err error) error {
 }
 
 // Read implements Log. It holds the broker to the count of the records: a
-// consumer that passes over one is an error, and so is one that stays silent
-// while the stream has more.
+// record that the broker has no more is an error, and so is one that it counts
+// and does not give. A consumer that passed one over proves nothing yet: what
+// it sent may have come too late for the request, on a slow machine. Then that
+// record is asked for by its number, and a new consumer goes on behind it.
 func (j *jetStream) Read(ctx context.Context, after uint64, fn func(number uint64, record []byte) error) error {
+	for ctx.Err() == nil {
+		next, err := j.consume(ctx, after, fn)
+		if !errors.Is(err, errPassed) {
+			return err
+		}
+		b, err := j.Get(ctx, next+1)
+		switch {
+		case errors.Is(err, ErrNoRecord):
+			return breakAt(next, ErrGap, "the broker has later records, and not the next one")
+		case err != nil:
+			return err
+		}
+		if err := fn(next+1, b); err != nil {
+			return err
+		}
+		after = next + 1
+	}
+	return ctx.Err()
+}
+
+// errPassed: a consumer did not give the next record.
+var errPassed = errors.New("a record was passed over")
+
+// consume reads from one consumer until something ends it, and tells the last
+// record that was read.
+func (j *jetStream) consume(ctx context.Context, after uint64, fn func(number uint64, record []byte) error) (uint64, error) {
 	consumer, err := j.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       after + 1,
@@ -138,7 +166,7 @@ func (j *jetStream) Read(ctx context.Context, after uint64, fn func(number uint6
 		InactiveThreshold: 10 * fetchTime,
 	})
 	if err != nil {
-		return j.gone(fmt.Errorf("read the feed's stream: %w", err))
+		return after, j.gone(fmt.Errorf("read the feed's stream: %w", err))
 	}
 	defer func() {
 		// The broker drops it by itself where this can not be said.
@@ -150,29 +178,29 @@ func (j *jetStream) Read(ctx context.Context, after uint64, fn func(number uint6
 	for ctx.Err() == nil {
 		before := r.after
 		if err := r.fetch(ctx); err != nil {
-			return err
+			return r.after, err
 		}
 		if r.after != before {
 			continue
 		}
 		last, err := j.Last(ctx)
 		if err != nil {
-			return err
+			return r.after, err
 		}
 		if last < r.after {
-			return rolled(last, r.after)
+			return r.after, rolled(last, r.after)
 		}
 		// Twice silent: the first time, it may just have come.
 		if last > r.after {
 			if err := r.fetch(ctx); err != nil {
-				return err
+				return r.after, err
 			}
 			if r.after == before {
-				return breakAt(before, ErrGap, "the broker counts %d records and does not give the next one", last)
+				return r.after, errPassed
 			}
 		}
 	}
-	return ctx.Err()
+	return r.after, ctx.Err()
 }
 
 // reader reads a stream from one consumer.
@@ -198,7 +226,7 @@ func (r *reader) fetch(ctx context.Context) error {
 			return fmt.Errorf("read the feed's stream: %w", err)
 		}
 		if meta.Sequence.Stream != r.after+1 {
-			return breakAt(r.after, ErrGap, "the broker went on with record %d", meta.Sequence.Stream)
+			return errPassed
 		}
 		if err := r.fn(r.after+1, msg.Data()); err != nil {
 			return err

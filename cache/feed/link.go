@@ -57,5 +57,6 @@ type streams string
 
 func (s streams) subject() string       { return strings.ToLower(string(s)) + ".feed" }
 func (s streams) spread() string        { return strings.ToLower(string(s)) + ".replay" }
+func (s streams) replicas() string      { return strings.ToLower(string(s)) + ".replicas" }
 func (s streams) claims() string        { return string(s) + "_REPLAY" }
 func (s streams) claim(n string) string { return s.spread() + ".claim." + n }

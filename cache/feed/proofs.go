@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 const (
@@ -18,9 +16,9 @@ const (
 	maxAhead = time.Hour
 	// spreadQueue is how many proofs may wait to be told to the others.
 	spreadQueue = 16 << 10
-	// What the library keeps of the others' batches until they are taken.
-	pendingBatches = 16 << 10
-	pendingBytes   = 16 << 20
+	// What the library keeps of the others' messages until they are taken.
+	pendingMessages = 16 << 10
+	pendingBytes    = 16 << 20
 	// longRetry bounds the pause before a connection is asked for again.
 	longRetry = time.Second
 )
@@ -127,25 +125,16 @@ func (p *Proofs) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var both sync.WaitGroup
 	both.Go(func() { p.tell(ctx, cancel) })
-	both.Go(func() { p.hear(ctx, cancel) })
+	others := &ear{
+		broker: p.cfg.Broker, subject: streams.spread, what: "their proofs", opened: p.find,
+		hears: p.listening.Store, dropped: func(n uint64) { p.stats.dropped.Add(n) }, take: p.take, log: p.cfg.Logger,
+	}
+	both.Go(func() { others.run(ctx, cancel) })
 	both.Wait()
 	if err := context.Cause(ctx); errors.Is(err, ErrClosed) {
 		return fmt.Errorf("spread proofs: %w", err)
 	}
 	return nil
-}
-
-// again waits before another attempt; false ends them.
-func again(ctx context.Context, cancel context.CancelCauseFunc, err error, pause *time.Duration) bool {
-	if errors.Is(err, ErrClosed) {
-		cancel(err)
-		return false
-	}
-	if !sleep(ctx, *pause) {
-		return false
-	}
-	*pause = min(2**pause, longRetry)
-	return true
 }
 
 // tell publishes what was put into the queue, and all at once what waits there.
@@ -209,67 +198,14 @@ func (p *Proofs) publish(ctx context.Context, batch []spent) error {
 	return l.conn.Publish(l.streams.spread(), sealBatch(p.spread, p.sender, batch))
 }
 
-// hear takes the others' batches, from one connection after the other.
-func (p *Proofs) hear(ctx context.Context, cancel context.CancelCauseFunc) {
-	pause := firstPause
-	for ctx.Err() == nil {
-		began := time.Now()
-		err := p.listen(ctx)
-		if time.Since(began) > 2*longRetry {
-			pause = firstPause
-		}
-		if ctx.Err() == nil {
-			p.cfg.Logger.Debug("the other replicas' proofs are not heard", "error", err)
-		}
-		if !again(ctx, cancel, err, &pause) {
-			return
-		}
+// find opens the stream of claims on a new connection. Not at the first claim,
+// which has no time for it.
+func (p *Proofs) find(ctx context.Context, l *link) {
+	if p.cfg.Window == 0 {
+		return
 	}
-}
-
-// listen hears the others for as long as one connection holds.
-func (p *Proofs) listen(ctx context.Context) error {
-	l, err := p.cfg.Broker.link(ctx)
-	if err != nil {
-		return err
-	}
-	bounded, end := l.bound(ctx)
-	defer end()
-	if p.cfg.Window > 0 {
-		// Not at the first claim, which has no time for it.
-		if _, err := p.opened(bounded, l); err != nil {
-			p.cfg.Logger.Warn("proofs can not be claimed", "error", err)
-		}
-	}
-	sub, err := l.conn.SubscribeSync(l.streams.spread())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = sub.Unsubscribe() }() // fails with the connection only
-	if err := sub.SetPendingLimits(pendingBatches, pendingBytes); err != nil {
-		return err
-	}
-	flush, cancel := context.WithTimeout(bounded, apiTime)
-	err = l.conn.FlushWithContext(flush)
-	cancel()
-	if err != nil {
-		return err
-	}
-	p.listening.Store(true)
-	defer p.listening.Store(false)
-	missed := 0
-	for {
-		msg, err := sub.NextMsgWithContext(bounded)
-		if errors.Is(err, nats.ErrSlowConsumer) {
-			total, _ := sub.Dropped()
-			p.stats.dropped.Add(uint64(total - missed))
-			missed = total
-			continue
-		}
-		if err != nil {
-			return lostCause(ctx, bounded, err)
-		}
-		p.take(msg.Data)
+	if _, err := p.opened(ctx, l); err != nil {
+		p.cfg.Logger.Warn("proofs can not be claimed", "error", err)
 	}
 }
 

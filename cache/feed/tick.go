@@ -24,7 +24,7 @@ func (f *Feed) tick(ctx context.Context) {
 			continue
 		}
 		bounded, cancel := context.WithTimeout(ctx, f.cfg.MaxAge)
-		_, _, err := f.append(bounded, typeTick, nil)
+		_, _, err := f.append(bounded, typeTick, nil, nil)
 		cancel()
 		if err == nil {
 			pause = firstPause
