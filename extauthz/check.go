@@ -127,7 +127,7 @@ func (c *Checker) decide(req *Request, now time.Time, d *Decision) reason.Reason
 	if r = c.listed(&d.Session); r != reason.OK {
 		return r
 	}
-	if r = c.fresh(&d.Session, d.demand, wall); r != reason.OK {
+	if r = c.fresh(&d.Session, cred.kind, d.demand, wall); r != reason.OK {
 		return r
 	}
 	if r = c.use(&d.proof, wall); r != reason.OK {
@@ -321,14 +321,17 @@ func (c *Checker) use(p *proof.Proof, wall time.Time) reason.Reason {
 	if p.ReplayKey == [16]byte{} {
 		return reason.OK
 	}
+	if c.Claim != nil { // first: where nobody answers, nothing is used up here
+		if r := c.Claim(p.ReplayKey, p.Expires); r != reason.OK {
+			return r
+		}
+	}
 	switch first, ok := c.Replay.Seen(p.ReplayKey, p.Expires, wall); {
 	case !ok:
 		return reason.Overloaded
 	case !first:
 		return reason.DPoPReplayed
-	case c.Claim != nil:
-		return c.Claim(p.ReplayKey, p.Expires)
-	case c.Spread != nil:
+	case c.Claim == nil && c.Spread != nil:
 		c.Spread(p.ReplayKey, p.Expires)
 	}
 	return reason.OK

@@ -34,8 +34,9 @@ type Carrier struct {
 // where one may be. Two of them, even equal ones, are refused: two readers
 // might pick different ones. A certificate, which a connection has for other
 // reasons too, is the credential only where no other was sent.
-func (p *Policy) findCredential(req *Request) (found credential, r reason.Reason) {
+func (p *Policy) findCredential(req *Request) (found credential, fault reason.Reason) {
 	for i := range p.carriers {
+		var r reason.Reason
 		var one credential
 		switch c := &p.carriers[i]; c.Kind {
 		case CredentialCookie:
@@ -50,18 +51,18 @@ func (p *Policy) findCredential(req *Request) (found credential, r reason.Reason
 		switch {
 		case r == reason.CredentialMissing:
 			continue
-		case r != reason.OK:
+		case r == reason.CredentialAmbiguous, r == reason.RequestMalformed:
 			return one, r
 		case found.kind != 0:
 			return credential{}, reason.CredentialAmbiguous
 		}
-		found = one
+		found, fault = one, r // a malformed one counts, too
 	}
 	switch {
-	case found.kind != 0 && tokenInQuery(req.Path):
+	case (found.kind != 0 || p.svids) && tokenInQuery(req.Path):
 		return credential{}, reason.CredentialAmbiguous
 	case found.kind != 0:
-		return found, reason.OK
+		return found, fault
 	case p.svids:
 		return credential{kind: CredentialCertificate}, reason.OK
 	}
@@ -137,8 +138,11 @@ func fromHeader(req *Request, name string) (credential, reason.Reason) {
 func tokenInQuery(path string) bool {
 	_, query, _ := strings.Cut(path, "?")
 	for query != "" {
-		var one string
-		one, query, _ = strings.Cut(query, "&")
+		one, rest := query, ""
+		if end := strings.IndexAny(query, "&;"); end >= 0 { // some still split at ;
+			one, rest = query[:end], query[end+1:]
+		}
+		query = rest
 		name, _, _ := strings.Cut(one, "=")
 		if strings.IndexByte(name, '%') >= 0 {
 			name, _ = url.QueryUnescape(name) // "" where it is none: no reader takes it for the name

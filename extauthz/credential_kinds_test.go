@@ -3,6 +3,7 @@ package extauthz_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,10 @@ func TestCredentialKinds(t *testing.T) {
 		"a certificate beside Basic":      {withCert(get("/", "authorization", "Basic YTpi")), reason.OK, "workloads", "spiffe://cluster.local/ns/prod/sa/batch"},
 		"a cookie":                        {get("/", "cookie", "__Host-session="+tok), reason.OK, "browsers", extauthztest.Subject},
 		"nothing":                         {get("/"), reason.CredentialMissing, "", ""},
+		"an empty bearer and an API key":  {get("/", "authorization", "Bearer", "x-api-key", "k-1"), reason.CredentialAmbiguous, "", ""},
+		"an empty bearer":                 {get("/", "authorization", "Bearer"), reason.TokenMalformed, "", ""},
+		"a certificate and the query":     {withCert(get("/?access_token=x")), reason.CredentialAmbiguous, "", ""},
+		"an API key and the query":        {get("/?a=1;access_token=x", "x-api-key", "k-1"), reason.CredentialAmbiguous, "", ""},
 		"no certificate in the place":     {&extauthz.Request{Method: "GET", Path: "/", Host: "api.example", Certificate: "garbage"}, reason.ClaimsInvalid, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,5 +258,107 @@ func TestAPIKeySessions(t *testing.T) {
 	}
 	if d, _ := r.answer(get("/", "x-api-key", "b")); d.Reason != reason.ClientRevoked {
 		t.Errorf("a key of no known date: %v", d.Reason)
+	}
+}
+
+// TestRenewedCredentials: a key that was exchanged under its id and a
+// certificate that was rotated are as old as they say, whatever was seen of
+// their session before.
+func TestRenewedCredentials(t *testing.T) {
+	c := everyCarrier(extauthz.Class{Name: "any", Demand: extauthz.Demand{AbsoluteTimeout: 10 * time.Hour}})
+	keys := map[string]token.APIKey{}
+	r := newMixedRig(t, c, keys)
+	for created, want := range map[time.Duration]reason.Reason{-11 * time.Hour: reason.SessionExpired, -time.Minute: reason.OK} {
+		keys["k"] = token.APIKey{ID: "one", Client: "reports", Created: r.now.Add(created)}
+		if d, _ := r.answer(get("/", "x-api-key", "k")); d.Reason != want {
+			t.Errorf("created %v ago: %v, want %v", -created, d.Reason, want)
+		}
+	}
+	cert := extauthztest.NewCertificate(t, "batch") // an hour old
+	ask := func() reason.Reason {
+		d, _ := r.answer(&extauthz.Request{Method: "GET", Path: "/", Host: "api.example", Certificate: cert.PEM})
+		return d.Reason
+	}
+	r.now = r.now.Add(9*time.Hour + 30*time.Minute)
+	r.Sync.Advance(2, r.now)
+	if got := ask(); got != reason.SessionExpired {
+		t.Errorf("an old certificate: %v", got)
+	}
+	r.now = r.now.Add(-time.Hour)
+	r.Sync.Advance(3, r.now)
+	if got := ask(); got != reason.SessionExpired { // the clock never steps back
+		t.Errorf("the same: %v", got)
+	}
+}
+
+// TestAskedAuthTime: the issuer of an opaque token says when its session last
+// authenticated, which may be after the token was issued (Keycloak).
+func TestAskedAuthTime(t *testing.T) {
+	now := time.Now().Unix()
+	r := newRig(t, extauthz.Config{Classes: []extauthz.Class{{Name: "any", Demand: extauthz.Demand{MaxAuthAge: 5 * time.Minute, AbsoluteTimeout: time.Hour}}}})
+	tokens, err := token.New(token.Config{
+		Issuers: []token.Issuer{{Name: idp, Audiences: []string{"a"}, Opaque: true}}, Keys: keys{},
+		Opaque: token.Opaque{Issuer: idp, Introspect: func(string) (*jose.Object, reason.Reason) {
+			claims, err := jose.ParseObject(fmt.Appendf(nil, `{"active":true,"aud":"a","sub":"u","iat":%d,"exp":%d,"auth_time":%d}`, now-1200, now+600, now-60))
+			if err != nil {
+				t.Error(err)
+			}
+			return claims, reason.OK
+		}},
+		Classify: r.Policy.Classify,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Tokens = tokens
+	if d, _ := r.answer(bearer("opaque")); d.Reason != reason.OK {
+		t.Errorf("opaque: %v", d.Reason)
+	}
+	r = newRig(t, extauthz.Config{Classes: []extauthz.Class{{Name: "any", Demand: extauthz.Demand{MaxAuthAge: 5 * time.Minute}}}})
+	jwt := r.issuer.Token(r.now, extauthztest.Claims{"iat": r.now.Unix() - 200, "auth_time": r.now.Unix() - 60})
+	if d, _ := r.answer(bearer(jwt)); d.Reason != reason.AuthTooOld {
+		t.Errorf("a token that says so of itself: %v", d.Reason)
+	}
+}
+
+// TestReplayBeforeScope: a proof that was used is a replay, whatever else is
+// wrong with the request (contract §6: binding before scope).
+func TestReplayBeforeScope(t *testing.T) {
+	r := newRig(t, extauthz.Config{
+		Classes: []extauthz.Class{{Name: "any"}},
+		Routes:  []extauthz.Route{{Name: "pay", Match: []extauthz.RouteMatch{{Methods: []string{"GET"}, Paths: []string{"/pay"}}}, Demand: extauthz.Demand{Scopes: []string{"pay"}}}},
+	})
+	alice := extauthztest.NewProver(t, "ES256")
+	tok := r.issuer.Token(r.now, extauthztest.DPoPBound(alice.JKT))
+	good := alice.Proof("GET", "https://api.example/x", tok, r.now, extauthztest.Claims{"jti": "one"})
+	if d, _ := r.answer(get("/x", "authorization", "DPoP "+tok, "dpop", good)); d.Reason != reason.OK {
+		t.Fatalf("%v", d.Reason)
+	}
+	again := alice.Proof("GET", "https://api.example/pay", tok, r.now, extauthztest.Claims{"jti": "one"})
+	if d, _ := r.answer(get("/pay", "authorization", "DPoP "+tok, "dpop", again)); d.Reason != reason.DPoPReplayed {
+		t.Errorf("%v", d.Reason)
+	}
+	fresh := alice.Proof("GET", "https://api.example/pay", tok, r.now)
+	if d, _ := r.answer(get("/pay", "authorization", "DPoP "+tok, "dpop", fresh)); d.Reason != reason.ScopeInsufficient {
+		t.Errorf("%v", d.Reason)
+	}
+}
+
+// TestClaimFirst: where the feed can not say whether a proof is new, nothing is
+// used up: the client may try again with it.
+func TestClaimFirst(t *testing.T) {
+	r := newRig(t, extauthz.Config{})
+	alice := extauthztest.NewProver(t, "ES256")
+	tok := r.issuer.Token(r.now, extauthztest.DPoPBound(alice.JKT))
+	req := get("/x", "authorization", "DPoP "+tok, "dpop", alice.Proof("GET", "https://api.example/x", tok, r.now))
+	answer := reason.FeedStale
+	r.Claim = func([16]byte, time.Time) reason.Reason { return answer }
+	for _, want := range []reason.Reason{reason.FeedStale, reason.FeedStale, reason.OK, reason.DPoPReplayed} {
+		if want == reason.OK {
+			answer = reason.OK
+		}
+		if d, _ := r.answer(req); d.Reason != want {
+			t.Errorf("%v, want %v", d.Reason, want)
+		}
 	}
 }

@@ -12,13 +12,13 @@ import (
 
 // fresh holds a session's times and strength against what is demanded. Clock
 // skew does not count here (contract §10): it belongs to exp, nbf and iat.
-func (c *Checker) fresh(s *token.Session, d *demand, now time.Time) reason.Reason {
+func (c *Checker) fresh(s *token.Session, kind CredentialKind, d *demand, now time.Time) reason.Reason {
 	switch {
-	case over(d.maxLifetime, lifetime(s)), c.outlives(s, now):
+	case over(d.maxLifetime, lifetime(s)), c.outlives(s):
 		return reason.LifetimeTooLong
 	case over(d.maxAge, now.Sub(s.Issued)):
 		return reason.TokenTooOld
-	case d.absoluteTimeout > 0 && c.sessionTooOld(s, d.absoluteTimeout, now):
+	case d.absoluteTimeout > 0 && c.sessionTooOld(s, kind, d.absoluteTimeout, now):
 		return reason.SessionExpired
 	case d.maxAuthAge > 0 && authTooOld(s, d.maxAuthAge, now):
 		return reason.AuthTooOld
@@ -45,15 +45,9 @@ func lifetime(s *token.Session) time.Duration {
 }
 
 // outlives tells whether a session could be accepted when a revocation of it
-// is forgotten. Where nobody says when it began, one made now counts.
-func (c *Checker) outlives(s *token.Session, now time.Time) bool {
-	if s.Lasting {
-		return false
-	}
-	if s.Issued.IsZero() {
-		return over(c.Policy.maxKept, s.Until.Sub(now))
-	}
-	return over(c.Policy.maxKept, lifetime(s))
+// is forgotten.
+func (c *Checker) outlives(s *token.Session) bool {
+	return !s.Lasting && over(c.Policy.maxKept, lifetime(s))
 }
 
 func over(limit, age time.Duration) bool { return limit > 0 && age > limit }
@@ -65,12 +59,12 @@ const maxAuthAhead = time.Minute
 // sessionTooOld counts from auth_time, else from the first iat seen of the
 // session: a refresh renews iat, and must not renew the session. An impossible
 // auth_time would keep a session for ever: it counts as too old.
-func (c *Checker) sessionTooOld(s *token.Session, limit time.Duration, now time.Time) bool {
+func (c *Checker) sessionTooOld(s *token.Session, kind CredentialKind, limit time.Duration, now time.Time) bool {
 	if !s.Auth.IsZero() {
-		return now.Sub(began(s)) > limit || s.Auth.Sub(s.Issued) > maxAuthAhead
+		return now.Sub(began(s)) > limit || authAhead(s)
 	}
 	first := s.Issued
-	if key, ok := s.Subject.SessionKey(); ok && c.Beginnings != nil {
+	if key, ok := s.Subject.SessionKey(); ok && c.Beginnings != nil && !renewed(kind) {
 		first = time.Unix(c.Beginnings.First(key, s.Issued.Unix()), 0)
 	}
 	return now.Sub(first) > limit
@@ -79,7 +73,19 @@ func (c *Checker) sessionTooOld(s *token.Session, limit time.Duration, now time.
 // authTooOld: a missing auth_time is not a fresh one (RFC 9470, 5), nor is an
 // impossible one. iat is no substitute: a refresh renews it.
 func authTooOld(s *token.Session, limit time.Duration, now time.Time) bool {
-	return s.Auth.IsZero() || now.Sub(s.Auth) > limit || s.Auth.Sub(s.Issued) > maxAuthAhead
+	return s.Auth.IsZero() || now.Sub(s.Auth) > limit || authAhead(s)
+}
+
+// authAhead is an auth_time that can not be: nobody logs in after the token
+// that says so was issued, unless its issuer was asked in the meantime.
+func authAhead(s *token.Session) bool {
+	return !s.Asked && s.Auth.Sub(s.Issued) > maxAuthAhead
+}
+
+// renewed: a key that is exchanged and a certificate that is rotated are new
+// credentials, and nobody logs in with either. Each is as old as it says.
+func renewed(kind CredentialKind) bool {
+	return kind == CredentialAPIKey || kind == CredentialCertificate
 }
 
 // hasScope looks for one scope among those of the claim, which single spaces

@@ -3,6 +3,7 @@ package extauthz_test
 import (
 	"encoding/json"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -110,7 +111,7 @@ func (v *vector) requested(t *testing.T) {
 	body := []byte(`{"active":false}`)
 	if v.Introspection != nil {
 		// The sample says no more than it needs to.
-		body = merged(t, v.Introspection, `{"aud":"a","sub":"u","exp":1800000300}`)
+		body = merged(t, v.Introspection, `{"aud":"a","sub":"u","iat":1800000000,"exp":1800000300}`)
 	}
 	r := rigAt(t, extauthz.Config{}, idp, "a", 1_800_000_000, says(t, body))
 	d, res := r.answer(get("/x", "authorization", v.Headers["authorization"]))
@@ -246,7 +247,8 @@ func (v *vector) revoked(t *testing.T) {
 
 // introspected takes the samples for what an issuer says of an opaque token.
 // Two lack what we ask for: aud (a token that may be for somebody else is none
-// for us), and a thumbprint without stray bits.
+// for us), iat (how long its revocation has to be kept), and a thumbprint
+// without stray bits.
 func (v *vector) introspected(t *testing.T) {
 	var body struct {
 		Iss string
@@ -267,6 +269,7 @@ func (v *vector) introspected(t *testing.T) {
 		}
 		return d.Reason
 	}
+	iat := strconv.FormatInt(body.Exp-60, 10)
 	want := map[string]struct{ asItIs, withAud reason.Reason }{
 		"introspect-7662-active":   {reason.OK, reason.OK},
 		"introspect-7662-inactive": {reason.TokenRevoked, reason.TokenRevoked},
@@ -279,16 +282,16 @@ func (v *vector) introspected(t *testing.T) {
 	if got := ask(v.Body, body.Aud); got != want.asItIs {
 		t.Errorf("as it is: %v, want %v", got, want.asItIs)
 	}
-	if got := ask(merged(t, v.Body, `{"aud":"`+body.Aud+`"}`), body.Aud); got != want.withAud {
+	if got := ask(merged(t, v.Body, `{"aud":"`+body.Aud+`","iat":`+iat+`}`), body.Aud); got != want.withAud {
 		t.Errorf("with aud: %v, want %v", got, want.withAud)
 	}
 	if v.ID == "introspect-9449" { // RFC 9449, 6.2
-		if got := ask(merged(t, v.Body, `{"aud":"a","token_type":"DPoP"}`), "a"); got != reason.BindingMissing {
+		if got := ask(merged(t, v.Body, `{"aud":"a","iat":`+iat+`,"token_type":"DPoP"}`), "a"); got != reason.BindingMissing {
 			t.Errorf("as Bearer: %v", got)
 		}
 	}
 	if v.ID == "introspect-8705" { // needs a certificate
-		if got := ask(merged(t, v.Body, `{"aud":"a","cnf":{"x5t#S256":"`+jkt+`"}}`), "a"); got != reason.BindingMissing {
+		if got := ask(merged(t, v.Body, `{"aud":"a","iat":`+iat+`,"cnf":{"x5t#S256":"`+jkt+`"}}`), "a"); got != reason.BindingMissing {
 			t.Errorf("without a certificate: %v", got)
 		}
 	}

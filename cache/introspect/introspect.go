@@ -31,6 +31,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +50,10 @@ var ErrInactive = errors.New("the issuer says that the token is not active")
 
 // ErrUnavailable is a question without an answer that decides.
 var ErrUnavailable = errors.New("the issuer gave no answer about the token")
+
+// ErrBusy is a question that was not asked, since too many are on their way.
+// It is an ErrUnavailable, too.
+var ErrBusy = fmt.Errorf("%w: too many are asked about at one time", ErrUnavailable)
 
 // Config says whom to ask, as whom. New has no use for it afterwards.
 type Config struct {
@@ -170,7 +175,7 @@ func (c *Client) join(token string) (*call, error) {
 	if refused == resultPaused {
 		return nil, fmt.Errorf("%w: it does not answer at all, and is asked again in at most %s", ErrUnavailable, pauseTime)
 	}
-	return nil, fmt.Errorf("%w: %d questions are on their way", ErrUnavailable, c.c.MaxCalls)
+	return nil, fmt.Errorf("%w: %d questions are on their way", ErrBusy, c.c.MaxCalls)
 }
 
 func (c *Client) admit(digest [sha256.Size]byte, token string) (q *call, refused string) {
@@ -188,6 +193,7 @@ func (c *Client) admit(digest [sha256.Size]byte, token string) (q *call, refused
 	}
 	q = &call{digest: digest, probe: probe, done: make(chan struct{}), err: ErrUnavailable}
 	c.calls[digest] = q
+	token = strings.Clone(token) // the call may outlive the request that the text is of
 	c.running.Go(func() { c.run(q, token) })
 	return q, ""
 }

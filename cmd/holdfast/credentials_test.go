@@ -37,6 +37,7 @@ credentials:
   - certificate: spiffe
 api_keys: {file: "%s/keys.yaml"}
 classes:
+  - {name: scoped, match: {credential: api_key, clients: scoped}, scopes: [read]}
   - {name: machines, match: {credential: api_key}, max_age: 2400h}
   - {name: workloads, match: {credential: certificate, issuers: cluster.local}, binding: [spiffe]}
   - {name: svids, match: {issuers: cluster.local}, binding: [spiffe]}
@@ -89,11 +90,16 @@ func startCredentials(t *testing.T) (c *child, issuer, spire *extauthztest.Issue
 	issuer, spire, o = extauthztest.NewIssuer(t, idp), extauthztest.NewIssuer(t, "cluster.local"), newOracle(t)
 	path := writeConfig(t, issuer, strings.ReplaceAll(credentialsConfig, "%i", o.URL+"/introspect"))
 	dir = filepath.Dir(path)
-	sum := sha256.Sum256([]byte("k-1"))
+	key := func(id, client, more string) string {
+		sum := sha256.Sum256([]byte("k-" + id))
+		return "- {id: k" + id + ", sha256: " + hex.EncodeToString(sum[:]) + ", client: " + client + ", " + more +
+			"created: " + time.Now().Add(-time.Hour).UTC().Format(time.RFC3339) + "}\n"
+	}
 	for name, text := range map[string]string{
 		"secret":      "s3cret\n",
 		"bundle.json": strings.ReplaceAll(string(spire.JWKS()), `"use":"sig"`, `"use":"jwt-svid"`),
-		"keys.yaml":   "- {id: one, sha256: " + hex.EncodeToString(sum[:]) + ", client: reports, created: " + time.Now().Add(-time.Hour).UTC().Format(time.RFC3339) + "}\n",
+		"keys.yaml": key("1", "reports", "") + key("4", "scoped", "scopes: [read, write], ") + key("5", "scoped", "scopes: [write], ") +
+			key("6", "reports", "expires: "+time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)+", "),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -135,6 +141,9 @@ func TestCredentials(t *testing.T) {
 	want("a token in a cookie", request(nil, "cookie", "__Host-session="+tok), "ok", "browsers", extauthztest.Subject)
 	want("an API key", request(nil, "x-api-key", "k-1"), "ok", "machines", "reports")
 	want("another API key", request(nil, "x-api-key", "k-2"), "key_unknown", "", "")
+	want("an API key with the scope", request(nil, "x-api-key", "k-4"), "ok", "scoped", "scoped")
+	want("an API key without the scope", request(nil, "x-api-key", "k-5"), "scope_insufficient", "scoped", "")
+	want("an expired API key", request(nil, "x-api-key", "k-6"), "token_expired", "", "")
 	want("a certificate", request(cert), "ok", "workloads", workload)
 	want("a JWT-SVID with its workload", request(cert, "authorization", "Bearer "+jwtSVID), "ok", "svids", workload)
 	want("a JWT-SVID without a certificate", request(nil, "authorization", "Bearer "+jwtSVID), "binding_missing", "svids", "")
@@ -158,10 +167,14 @@ func TestCredentials(t *testing.T) {
 		sum := sha256.Sum256([]byte(raw))
 		return base64.RawURLEncoding.EncodeToString(sum[:])
 	}
-	revoke(`{"kind":"client","value":"reports","issuer":"api_keys"}`)
+	revoke(`{"kind":"client","value":"scoped","issuer":"api_keys"}`)
+	if status, answer := c.http("POST", "/v1/revocations", `{"kind":"token","value":"k1","issuer":"api_keys"}`); status != 201 || !strings.Contains(answer, `"expires":"21`) {
+		t.Errorf("a key without an end is revoked until %d %s", status, answer)
+	}
 	revoke(`{"kind":"subject","value":"` + workload + `","issuer":"cluster.local"}`)
 	revoke(`{"kind":"token_hash","value":"` + hash("opaque-1") + `"}`)
-	want("a revoked client's API key", request(nil, "x-api-key", "k-1"), "client_revoked", "machines", "")
+	want("a revoked API key", request(nil, "x-api-key", "k-1"), "token_revoked", "machines", "")
+	want("a revoked client's API key", request(nil, "x-api-key", "k-4"), "client_revoked", "scoped", "")
 	want("a revoked workload's certificate", request(cert), "subject_revoked", "workloads", "")
 	want("a revoked workload's token", request(cert, "authorization", "Bearer "+jwtSVID), "subject_revoked", "svids", "")
 	want("another workload's certificate", request(other), "ok", "workloads", "spiffe://cluster.local/ns/prod/sa/other")
@@ -306,4 +319,50 @@ func TestStatusList(t *testing.T) {
 	c.wantReason(issuer.Token(time.Now()), "ok")
 	c.revoke("session", extauthztest.Session)
 	c.wantReason(at(lists.URL+"/lists/1", 1), "session_revoked") // revocation comes first
+}
+
+// TestXFCC: mtls.source xfcc takes the last element of the header, and not the
+// certificate of the connection, which is the proxy's neighbour.
+func TestXFCC(t *testing.T) {
+	issuer := extauthztest.NewIssuer(t, idp)
+	c := startReady(t, writeConfig(t, issuer, basicConfig+"mtls: {source: xfcc}\n"))
+	cert, other := extauthztest.NewCertificate(t, "alice"), extauthztest.NewCertificate(t, "mallory")
+	tok := issuer.Token(time.Now(), extauthztest.CertificateBound(cert.X5T))
+	element := func(c *extauthztest.Certificate) string {
+		sum := sha256.Sum256(c.Cert.Raw)
+		return "Hash=" + hex.EncodeToString(sum[:])
+	}
+	for xfcc, want := range map[string]string{
+		element(other) + "," + element(cert): "ok",
+		element(cert) + "," + element(other): "binding_mismatch",
+		"":                                   "binding_missing",
+	} {
+		r := extauthztest.Request{Path: "/x", Cert: cert.Cert, Headers: [][2]string{{"authorization", "Bearer " + tok}, {"x-forwarded-client-cert", xfcc}}}
+		if xfcc == "" {
+			r.Headers = r.Headers[:1]
+		}
+		if a := c.askFor(r); a.Reason() != want {
+			t.Errorf("%q: %v, want %s", xfcc, a, want)
+		}
+	}
+}
+
+// TestStrictestPaths: an ambiguous path has to meet what each of its routes
+// asks for.
+func TestStrictestPaths(t *testing.T) {
+	issuer := extauthztest.NewIssuer(t, idp)
+	c := startReady(t, writeConfig(t, issuer, basicConfig+`ambiguous_paths: strictest
+routes:
+  - {name: pay, match: [{paths: [/pay/*]}], require: {scopes: [pay]}}
+`))
+	ask := func(scope string) string {
+		tok := issuer.Token(time.Now(), extauthztest.Claims{"scope": scope})
+		return c.askFor(extauthztest.Request{Path: "/x//y", Headers: [][2]string{{"authorization", "Bearer " + tok}}}).Reason()
+	}
+	if got := ask("read"); got != "scope_insufficient" {
+		t.Errorf("without the scope: %s", got)
+	}
+	if got := ask("pay"); got != "ok" {
+		t.Errorf("with it: %s", got)
+	}
 }

@@ -88,6 +88,8 @@ func (p *process) opaque() (o token.Opaque) {
 			return claims, reason.OK
 		case errors.Is(err, introspect.ErrInactive):
 			return nil, reason.TokenRevoked
+		case errors.Is(err, introspect.ErrBusy):
+			return nil, reason.Overloaded
 		}
 		return nil, reason.KeysUnavailable
 	}

@@ -43,8 +43,8 @@ func (v *Verifier) APIKey(raw string, now time.Time, s *Session) reason.Reason {
 	switch {
 	case !key.Expires.IsZero() && !now.Before(key.Expires):
 		return reason.TokenExpired
-	case key.Created.After(now.Add(maxSkew)):
-		return reason.ClaimsInvalid // made in the future: whatever it is, its age can not be told
+	case key.Created.After(now): // it would begin after a revocation of today
+		return reason.ClaimsInvalid
 	}
 	return reason.OK
 }

@@ -58,8 +58,9 @@ func TestAPIKey(t *testing.T) {
 	verify("secret", now.Add(100*365*24*time.Hour), reason.OK)
 	entry.Created = time.Time{}
 	verify("secret", now, reason.OK)
-	entry.Created = now.Add(maxSkew + time.Second)
+	entry.Created = now.Add(time.Nanosecond) // it would begin after a revocation of now
 	verify("secret", now, reason.ClaimsInvalid)
+	verify("secret", entry.Created, reason.OK)
 	entry = APIKey{ID: "x"}
 	if s := verify("secret", now, reason.OK); s.SID != "x" {
 		t.Errorf("a key without a client: %+v", s)

@@ -125,6 +125,12 @@ func accessKind(claims *jose.Object) bool {
 			return false
 		}
 	}
+	if use, there := claims.Get("token_use"); there { // Hydra's refresh, Cognito's ID tokens
+		text, _ := use.Text()
+		if text != "access" && text != "access_token" {
+			return false
+		}
+	}
 	kind, there := claims.Get("typ")
 	text, _ := kind.Text()
 	return !there || strings.EqualFold(text, "Bearer") || strings.EqualFold(text, "DPoP")

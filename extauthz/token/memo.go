@@ -30,8 +30,7 @@ const (
 	flagBound
 	flagUnsupported
 	flagOtherKey
-	flagUndated // no iat
-	flagListed  // in a status list
+	flagListed // in a status list
 
 	flagsKnown = 1<<iota - 1
 )
@@ -133,7 +132,6 @@ func (s *Session) encode(b []byte) []byte {
 		{flagBound, s.Confirm.Present},
 		{flagUnsupported, s.Confirm.Unsupported},
 		{flagOtherKey, s.OtherKey != cache.Key{}},
-		{flagUndated, s.Issued.IsZero()},
 		{flagListed, s.StatusURI != ""},
 	} {
 		if f.set {
@@ -143,9 +141,7 @@ func (s *Session) encode(b []byte) []byte {
 	b = append(b, flags)
 	b = binary.LittleEndian.AppendUint64(b, s.Classes)
 	b = binary.AppendUvarint(b, uint64(s.Until.Unix()))
-	if flags&flagUndated == 0 {
-		b = binary.AppendUvarint(b, uint64(s.Issued.Unix()))
-	}
+	b = binary.AppendUvarint(b, uint64(s.Issued.Unix()))
 	if flags&flagNotBefore != 0 {
 		b = binary.AppendUvarint(b, uint64(s.NotBefore.Unix()))
 	}
@@ -186,10 +182,7 @@ func (s *Session) decode(b []byte) bool {
 		return false
 	}
 	s.Classes = binary.LittleEndian.Uint64(classes)
-	s.Until = d.date()
-	if flags[0]&flagUndated == 0 {
-		s.Issued = d.date()
-	}
+	s.Until, s.Issued = d.date(), d.date()
 	if flags[0]&flagNotBefore != 0 {
 		s.NotBefore = d.date()
 	}

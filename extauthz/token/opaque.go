@@ -73,7 +73,7 @@ func (v *Verifier) active(i *issuer, claims *jose.Object, s *Session) reason.Rea
 			return reason.IssuerUnknown
 		}
 	}
-	s.Issuer = i.Name
+	s.Issuer, s.Asked = i.Name, true
 	if r := audience(claims, i.Audiences); r != reason.OK {
 		return r
 	}
@@ -85,7 +85,8 @@ func (v *Verifier) active(i *issuer, claims *jose.Object, s *Session) reason.Rea
 	case there && !strings.EqualFold(text, "Bearer") && !strings.EqualFold(text, "DPoP"), !accessKind(claims), claims.Has("events"):
 		return reason.TypeRefused
 	}
-	if !s.read(i, claims) || s.Until.IsZero() || s.Sub == "" && (claims.Has("sub") || s.SID == "" && s.Client == "") {
+	// Without iat nobody could say when a revocation of it may be forgotten.
+	if !s.read(i, claims) || s.Until.IsZero() || s.Issued.IsZero() || s.Sub == "" && (claims.Has("sub") || s.SID == "" && s.Client == "") {
 		return reason.ClaimsInvalid
 	}
 	// RFC 9449, 6.2: a token that is bound to a DPoP key says so.
@@ -125,7 +126,7 @@ func (v *Verifier) answered(i *issuer, now time.Time, s *Session) (r reason.Reas
 			*s = Session{digest: s.digest}
 			return 0, false
 		}
-		s.Issuer = i.Name
+		s.Issuer, s.Asked = i.Name, true
 		return s.timely(i, now), true
 	}
 	_, ok = v.heard(v.c.Bad, entryInactive, i, now, &s.digest)

@@ -25,10 +25,14 @@ type Session struct {
 	Subject  cache.Subject // a digest for each of the above that it has
 	OtherKey cache.Key     // BindingKey of jkt where cnf has x5t#S256 too, else zero
 
-	Issued    time.Time // iat; zero where an opaque token's or an API key's is not known: no rule about age holds then
+	Issued    time.Time // iat; zero where nobody says when an API key was made: no rule about age holds then
 	NotBefore time.Time // nbf, zero where absent
 	Auth      time.Time // auth_time, zero where absent
 	Until     time.Time // exp; zero for an API key without an end
+
+	// Asked: the issuer itself was asked about it. Then auth_time is that of its
+	// session now, which may be later than iat (Keycloak's introspection).
+	Asked bool
 
 	// Lasting: its revocations are kept for ever, so that it may live for
 	// longer than any of them is kept otherwise.

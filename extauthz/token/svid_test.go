@@ -105,6 +105,23 @@ func TestNotASVID(t *testing.T) {
 	plain.expect(t, svid(spire), reason.ClaimsInvalid) // no trust domains
 }
 
+// TestPlainIssuerIsNoDomain: an ordinary issuer that is called like a trust
+// domain speaks for none of its workloads.
+func TestPlainIssuerIsNoDomain(t *testing.T) {
+	w, spire := newDomain(t)
+	w.config.Issuers = w.config.Issuers[:len(w.config.Issuers)-2] // both domains
+	w.config.Issuers = append(w.config.Issuers,
+		Issuer{Name: "prod.example", Audiences: []string{extauthztest.Audience}, Types: []string{"JWT"}},
+		Issuer{Name: "stage.example", Audiences: []string{extauthztest.Audience}, TrustDomain: true})
+	w.rebuild(t)
+	w.expect(t, svid(spire), reason.IssuerUnknown)
+	id, _ := ParseSPIFFEID(batch)
+	c := SVID{ID: id, NotBefore: now, NotAfter: now.Add(time.Hour)}
+	if got := w.Workload(&c, now, &Session{}); got != reason.IssuerUnknown {
+		t.Errorf("a certificate: %v", got)
+	}
+}
+
 func TestWorkload(t *testing.T) {
 	w, _ := newDomain(t)
 	id, _ := ParseSPIFFEID(batch)

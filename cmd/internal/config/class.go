@@ -141,6 +141,9 @@ func (c *Config) checkClassMatch(path string, m *ClassMatch) {
 	if c.APIKeys != nil {
 		names = append(names, token.APIKeys)
 	}
+	if c.untyped() {
+		types = append(types, "")
+	}
 	for i, issuer := range m.Issuers {
 		if !slices.Contains(names, issuer) && c.cleanIssuers("issuer") && c.cleanIssuers("trust_domain") {
 			c.say(c.element(path+".issuers", i), "%s names the issuer %s, which is not configured%s", path, strict.Quote(issuer), strict.DidYouMean(issuer, names))
@@ -222,7 +225,17 @@ func (c *Config) allTypes() []string {
 			all[mediaType(typ)] = true
 		}
 	}
+	if c.untyped() {
+		all[""] = true
+	}
 	return slices.Collect(maps.Keys(all))
+}
+
+// untyped tells that some sessions have no JOSE typ whatever token_types say:
+// opaque tokens, API keys, certificates.
+func (c *Config) untyped() bool {
+	return c.APIKeys != nil || slices.Contains(c.carriers(), "certificate") ||
+		slices.ContainsFunc(c.Issuers, func(i Issuer) bool { return i.Introspection != nil })
 }
 
 // coversBy compares lists in which none means any, and any is at most the

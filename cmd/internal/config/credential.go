@@ -33,6 +33,9 @@ func (c *Config) checkCredentials() {
 	}
 }
 
+// takenHeaders mean something else, to us or to the proxy.
+var takenHeaders = []string{"authorization", "cookie", "dpop", "host", "x-forwarded-client-cert"}
+
 // checkCredential tells whether one entry is right by itself.
 func (c *Config) checkCredential(path string, one *Credential) bool {
 	places := 0
@@ -46,7 +49,7 @@ func (c *Config) checkCredential(path string, one *Credential) bool {
 		c.say(path, "%s must name a header, a cookie or a certificate, one of the three", path)
 	case one.Kind != "" && one.Header == "":
 		c.say(path+".kind", "%s.kind is %s: an API key comes in a header", path, one.Kind)
-	case one.Kind != "" && (one.Header == "authorization" || one.Header == "cookie" || one.Header == "dpop" || !isToken(one.Header)):
+	case one.Kind != "" && (slices.Contains(takenHeaders, one.Header) || strings.HasPrefix(one.Header, "x-holdfast-") || !isToken(one.Header)):
 		c.say(path+".header", "%s.header is %s: an API key has a header of its own, such as x-api-key", path, strict.Quote(one.Header))
 	case one.Kind == "" && one.Header != "" && one.Header != "authorization":
 		c.say(path+".header", "%s.header is %s: a token comes in authorization; a header of API keys needs kind: api_key", path, strict.Quote(one.Header))

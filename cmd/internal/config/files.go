@@ -12,8 +12,12 @@ import (
 	"strings"
 
 	"github.com/holdfast-authz/holdfast/cache/apikeys"
+	"github.com/holdfast-authz/holdfast/cache/feed"
 	"github.com/holdfast-authz/holdfast/cmd/internal/config/strict"
 )
+
+// maxSecret is what is read of a secret's file.
+const maxSecret = 4096
 
 // checkFiles sees that what the configuration names is there and can be used.
 func (c *Config) checkFiles() {
@@ -21,7 +25,10 @@ func (c *Config) checkFiles() {
 		path := index("issuers", i)
 		c.readable(path+".jwks_file", c.Issuers[i].JWKSFile)
 		if in := c.Issuers[i].Introspection; in != nil {
-			c.readable(path+".introspection.client_secret_file", in.ClientSecretFile)
+			p := path + ".introspection.client_secret_file"
+			if raw := c.readable(p, in.ClientSecretFile); raw != nil && (len(strings.TrimSpace(string(raw))) == 0 || len(raw) > maxSecret) {
+				c.say(p, "%s: %s must hold a secret of up to %d bytes", p, strict.Quote(in.ClientSecretFile), maxSecret)
+			}
 		}
 	}
 	if keys := c.APIKeys; keys != nil {
@@ -69,7 +76,7 @@ func (c *Config) checkFeedFiles(f *Feed) {
 	}
 	c.noFile("feed.snapshot.directory", f.Snapshot.Directory)
 	if n := f.NATS; n != nil {
-		c.readable("feed.key_file", f.KeyFile)
+		c.feedKey(f.KeyFile)
 		c.readable("feed.nats.credentials_file", n.CredentialsFile)
 		if t := n.TLS; t != nil {
 			c.tlsFiles("feed.nats.tls", t.CertFile, t.KeyFile, "")
@@ -79,9 +86,19 @@ func (c *Config) checkFeedFiles(f *Feed) {
 	}
 	// The key is made where it is not there.
 	if _, err := os.Stat(f.KeyFile); c.file.Given("feed.key_file") && !errors.Is(err, fs.ErrNotExist) {
-		c.readable("feed.key_file", f.KeyFile)
+		c.feedKey(f.KeyFile)
 	} else if c.file.Given("feed.key_file") && filepath.Dir(f.KeyFile) != filepath.Clean(f.Embedded.Directory) {
 		c.directoryOf("feed.key_file", f.KeyFile)
+	}
+}
+
+// feedKey reads the feed's key as the feed does.
+func (c *Config) feedKey(file string) {
+	if c.readable("feed.key_file", file) == nil {
+		return
+	}
+	if _, err := feed.LoadKey(file, false); err != nil {
+		c.say("feed.key_file", "feed.key_file: %s", err)
 	}
 }
 

@@ -50,6 +50,8 @@ func (i *Issuer) key() string {
 
 func (c *Config) checkIssuer(path string, is *Issuer) {
 	switch named := c.file.Given(path + ".issuer"); {
+	case is.Name() == token.APIKeys:
+		c.say(path+"."+is.key(), "%s.%s is %s, which is the name for all API keys", path, is.key(), is.Name())
 	case named && c.file.Given(path+".trust_domain"):
 		c.say(path+".trust_domain", "%s has both issuer and trust_domain: make two entries of it", path)
 	case c.file.Given(path + ".trust_domain"):
@@ -58,8 +60,6 @@ func (c *Config) checkIssuer(path string, is *Issuer) {
 		c.say(path, "%s names neither issuer nor trust_domain", path)
 	case is.Issuer == "":
 		c.say(path+".issuer", "%s.issuer is empty", path)
-	case is.Issuer == token.APIKeys:
-		c.say(path+".issuer", "%s.issuer is %s, which is the name for all API keys", path, is.Issuer)
 	case is.Discovered():
 		if err := jwks.CheckIssuerURL(is.Issuer); err != nil {
 			c.say(path+".issuer", "%s.issuer: %s", path, err)

@@ -138,7 +138,7 @@ func TestLoadManyClassesAndRoutes(t *testing.T) {
 func TestLoadFiles(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for name, content := range map[string]string{
-		"keys.json": `{"keys":[]}`, "empty": "", "token": "s3cret\n", "two": "a b\n", "text": "no PEM", "data/feed.key": "x",
+		"keys.json": `{"keys":[]}`, "empty": "", "token": "s3cret\n", "two": "a b\n", "text": "no PEM", "data/feed.key": strings.Repeat("ab", 32), "bad.key": "x", "blank": "\n",
 	} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 			t.Fatal(err)
@@ -179,6 +179,7 @@ func TestLoadFiles(t *testing.T) {
 		"key elsewhere":    {"feed: {key_file: nowhere/key}", "feed.key_file: the directory \"nowhere\" does not exist" + where},
 		"key directory":    {"feed: {key_file: data}", "feed.key_file: \"data\" is a directory"},
 		"key here":         {"feed: {key_file: data/feed.key}", ""},
+		"key garbage":      {"feed: {key_file: bad.key}", "feed.key_file: feed key bad.key: it must be 32 bytes, or 64 hexadecimal digits such as 'openssl rand -hex 32' prints"},
 		"log elsewhere":    {"decision_log: {destination: {file: nowhere/log}}", "decision_log.destination: the directory \"nowhere\" does not exist" + where},
 		"log directory":    {"decision_log: {destination: {file: data}}", "decision_log.destination: \"data\" is a directory"},
 		"log":              {"decision_log: {destination: {file: data/log}}", ""},
