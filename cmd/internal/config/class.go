@@ -32,6 +32,7 @@ func (c *Config) checkClasses() {
 			MaxAuthAge: class.MaxAuthAge, ACR: class.ACR, MaxAge: class.MaxAge,
 			MaxLifetime: class.MaxLifetime, AbsoluteTimeout: class.AbsoluteTimeout, Scopes: class.Scopes,
 		})
+		c.checkMatchable(path+".match", &class.Match)
 		c.checkLogin(path+".login_url", class.LoginURL)
 		c.checkReached(path, i)
 	}
@@ -168,6 +169,68 @@ func (c *Config) checkClassMatch(path string, m *ClassMatch) {
 			c.say(path+".claims."+name, "%s.claims: %s is a time, which no fixed value can equal", path, name)
 		}
 	}
+}
+
+// checkMatchable refuses a class that no session can be of: what it asks for
+// does not come together in any of the credentials that there are.
+func (c *Config) checkMatchable(path string, m *ClassMatch) {
+	if !c.file.Clean(path) || !c.file.Clean("credentials") || c.file.Refused("issuers") || !c.cleanIssuers("token_types") {
+		return
+	}
+	words := []string(m.Credential)
+	if len(words) == 0 {
+		words = c.carriers()
+	}
+	if !slices.ContainsFunc(words, func(word string) bool { return c.comesWith(word, m) }) {
+		c.say(path, "%s can never match: no %s has these issuers, clients, types and claims together", path, strings.Join(words, " or "))
+	}
+}
+
+// comesWith tells whether a session of a credential of this kind can have what
+// a class asks for.
+func (c *Config) comesWith(word string, m *ClassMatch) bool {
+	asks := func(list OneOf, has ...string) bool {
+		return len(list) == 0 || slices.ContainsFunc(has, func(s string) bool { return slices.Contains(list, s) })
+	}
+	only := func(names ...string) bool {
+		for name := range m.Claims {
+			if !slices.Contains(names, name) {
+				return false
+			}
+		}
+		return true
+	}
+	switch word {
+	case "api_key":
+		return asks(m.Issuers, token.APIKeys) && asks(m.Types, "") && only("sub", "client_id", "tenant", "jti")
+	case "certificate":
+		for i := range c.Issuers {
+			if d := c.Issuers[i].TrustDomain; d != "" && asks(m.Issuers, d) {
+				return len(m.Clients) == 0 && asks(m.Types, "") && only("sub", "jti")
+			}
+		}
+		return false
+	}
+	for i := range c.Issuers {
+		one := &c.Issuers[i]
+		var types []string
+		if one.Introspection != nil {
+			types = append(types, "")
+		}
+		if !one.Opaque() {
+			for _, typ := range one.TokenTypes {
+				types = append(types, mediaType(typ))
+			}
+		}
+		var wanted OneOf
+		for _, typ := range m.Types {
+			wanted = append(wanted, mediaType(typ))
+		}
+		if asks(m.Issuers, one.Name()) && asks(wanted, types...) {
+			return true
+		}
+	}
+	return false
 }
 
 // element is the path of a list's element, or of the single value that stands
