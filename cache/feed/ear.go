@@ -42,6 +42,12 @@ func (e *ear) run(ctx context.Context, cancel context.CancelCauseFunc) {
 
 // listen hears the others for as long as one connection holds.
 func (e *ear) listen(ctx context.Context) error {
+	if c, ok := e.broker.(*Cluster); ok {
+		// Not by and by: whoever is ready to decide should hear the others.
+		if err := c.await(ctx); err != nil {
+			return err
+		}
+	}
 	l, err := e.broker.link(ctx)
 	if err != nil {
 		return err

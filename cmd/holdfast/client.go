@@ -52,6 +52,7 @@ type call struct {
 type answer struct {
 	status int
 	body   []byte
+	header http.Header
 }
 
 func (a *answer) into(v any) error {
@@ -112,7 +113,7 @@ func (c *client) do(ctx context.Context, send *call) (*answer, error) {
 		return nil, fmt.Errorf("read the answer of %s: %w", c.server, err)
 	}
 	if resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusBadGateway && !isProblem(resp) {
-		return &answer{resp.StatusCode, text}, nil
+		return &answer{resp.StatusCode, text, resp.Header}, nil
 	}
 	return nil, c.refused(resp, text)
 }
@@ -189,16 +190,28 @@ func isProblem(resp *http.Response) bool {
 	return resp.Header.Get("Content-Type") == "application/problem+json"
 }
 
-// refused turns a problem document (RFC 9457) into an error for a person.
+// refusal is a problem document (RFC 9457), as an error for a person.
+type refusal struct {
+	status int
+	faults []bodyFault
+	text   string
+}
+
+// bodyFault is one thing that is wrong with a body.
+type bodyFault struct {
+	Pointer string `json:"pointer"` // RFC 6901
+	Detail  string `json:"detail"`
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// refused turns a problem document into an error.
 func (c *client) refused(resp *http.Response, body []byte) error {
 	var p struct {
-		Title  string `json:"title"`
-		Detail string `json:"detail"`
-		Code   string `json:"code"`
-		Errors []struct {
-			Pointer string `json:"pointer"`
-			Detail  string `json:"detail"`
-		} `json:"errors"`
+		Title  string      `json:"title"`
+		Detail string      `json:"detail"`
+		Code   string      `json:"code"`
+		Errors []bodyFault `json:"errors"`
 	}
 	if !isProblem(resp) || json.Unmarshal(body, &p) != nil {
 		return fmt.Errorf("%s answered %d, and not as the admin API does\nis --server the address of listen.admin?", c.server, resp.StatusCode)
@@ -220,5 +233,5 @@ func (c *client) refused(resp *http.Response, body []byte) error {
 	case p.Code == "not_durable":
 		b.WriteString("\nlook at: holdfast feed status; then repeat the command")
 	}
-	return errors.New(b.String())
+	return &refusal{resp.StatusCode, p.Errors, b.String()}
 }

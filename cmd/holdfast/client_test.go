@@ -46,9 +46,9 @@ func startAdmin(t *testing.T, network string, change ...func(*admin.Config)) *ad
 		t.Fatal(err)
 	}
 	a.config = admin.Config{
-		Address: "127.0.0.1:0", Version: "v1", Index: index, Evidence: cache.NewEvidence(), Sync: sync,
+		Address: "127.0.0.1:0", Version: "v1", Index: index, Enforced: cache.NewEvidence().Get, Sync: sync,
 		MaxAge: time.Minute, Retention: 720 * time.Hour, Issuers: []admin.Issuer{{Name: idp, MaxLife: time.Hour, ClockSkew: 30 * time.Second}},
-		Append: f.Append, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
+		Append: f.AppendUnless, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
 		Keys: func() []jwks.Status {
 			return []jwks.Status{{Issuer: idp, From: "jwks.json", Usable: true, LastSuccess: time.Unix(1_700_000_000, 0), Keys: []jwks.KeyInfo{{ID: "k\x1b[2J", Alg: "ES256"}}}}
 		},
@@ -147,7 +147,7 @@ func TestClientVerbs(t *testing.T) {
 		{"revoke session s --issuer i --wait -1s", 2, "", "below 0"},
 		{"status -o xml", 2, "", "not table, json or yaml"},
 		{"revocations list --limit -1", 2, "", "below 0"},
-		{"revocations", 2, "", "list, get or export"},
+		{"revocations", 2, "", "list, get, import or export"},
 		{"feed", 2, "", "status"},
 		{"keys", 2, "", "list or refresh"},
 	} {
@@ -270,10 +270,13 @@ func TestClientNotDurable(t *testing.T) {
 // TestClientWaitRunsOut: stored, but not everywhere in time, is exit 6.
 func TestClientWaitRunsOut(t *testing.T) {
 	a := startAdmin(t, "tcp", func(c *admin.Config) {
-		c.Reached = func(ctx context.Context, _ uint64) (int, int) { <-ctx.Done(); return 3, 1 }
+		c.Reached = func(ctx context.Context, number uint64) ([]feed.Replica, error) {
+			<-ctx.Done()
+			return []feed.Replica{{Host: "a", Applied: number}, {Host: "b", ID: "12"}, {Host: "c\x1b", ID: "34"}}, nil
+		}
 	})
 	code, stdout, stderr := holdfast(t, "revoke", "session", "s", "--issuer", idp, "--wait", "20ms", "--server", a.url)
-	if code != 6 || !strings.Contains(stdout, "1 of 3") || !strings.Contains(stderr, "2 of 3 replicas have not applied it") {
+	if code != 6 || !strings.Contains(stdout, "1 of 3") || !strings.Contains(stderr, "2 of 3 replicas have not applied it within 20ms: b/12, c\\x1b/34\n") {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 }

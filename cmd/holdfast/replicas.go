@@ -16,7 +16,7 @@ import (
 	"github.com/holdfast-authz/holdfast/extauthz/reason"
 )
 
-// What replicas share: the feed, and what proofs were used.
+// What replicas share: the feed, who is there, and what proofs were used.
 
 // openFeed starts or finds the broker and prepares to follow its log.
 func (p *process) openFeed() (err error) {
@@ -39,6 +39,18 @@ func (p *process) openFeed() (err error) {
 	p.feed, err = feed.New(feed.Config{
 		Log: p.broker, Key: p.feedKey, Head: p.head, MaxAge: c.MaxAge, Sync: p.sync, Logger: p.log,
 		Apply: p.apply,
+	})
+	if err != nil {
+		return err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unnamed"
+	}
+	p.replicas, err = feed.NewPresence(feed.PresenceConfig{
+		Broker: p.broker, Key: p.feedKey, Applied: p.index.Applied, Evidence: p.evidence,
+		Ready: func() bool { return p.sync.Health(time.Now(), c.MaxAge) != cache.NotReady },
+		Host:  host, Version: version, Logger: p.log,
 	})
 	return err
 }

@@ -20,14 +20,14 @@ func newRevocationsCommand() *cobra.Command {
 	var c client
 	cmd := &cobra.Command{
 		Use:   "revocations",
-		Short: "look at revocations: list, get, export",
+		Short: "look at revocations, and revoke many: list, get, import, export",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return &exitError{exitUsage, errors.New("say what to do: list, get or export\nsee: holdfast revocations --help")}
+			return &exitError{exitUsage, errors.New("say what to do: list, get, import or export\nsee: holdfast revocations --help")}
 		},
 	}
 	c.addTo(cmd)
-	cmd.AddCommand(newListCommand(&c), newGetCommand(&c), newExportCommand(&c))
+	cmd.AddCommand(newListCommand(&c), newGetCommand(&c), newImportCommand(&c), newExportCommand(&c))
 	return cmd
 }
 
@@ -69,7 +69,7 @@ func (l *listed) whole() (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}
-	return &answer{http.StatusOK, body}, nil
+	return &answer{status: http.StatusOK, body: body}, nil
 }
 
 func newListCommand(c *client) *cobra.Command {

@@ -37,8 +37,9 @@ stored durably; with --wait every replica enforces it, too.
 subject, client, tenant and issuer deny logins up to --not-before: a new login helps.
 Never paste a token here: command lines are seen by others.
 
-Exit codes: 0 done, 1 refused or no answer, 2 usage, 6 stored, but not every
-replica has applied it within --wait.`,
+Exit codes: 0 done, 1 refused, no answer, or lifted since (--idempotency-key),
+2 usage, 6 stored, but not every replica has applied it within --wait: it names
+them. A replica that was not heard for ten seconds is not waited for.`,
 		Example: `  holdfast revoke session 0a1b2c --issuer https://idp.example --wait 2s
   holdfast revoke subject alice --issuer https://idp.example --reason "phone lost"
   holdfast revoke issuer https://idp.example`,
@@ -94,9 +95,10 @@ type revocation struct {
 	Expires   time.Time `json:"expires"`
 	Reason    string    `json:"reason"`
 
-	Replicas int   `json:"replicas"`
-	Applied  int   `json:"applied"`
-	TookMS   int64 `json:"took_ms"`
+	Replicas int      `json:"replicas"`
+	Applied  int      `json:"applied"`
+	TookMS   int64    `json:"took_ms"`
+	Behind   []string `json:"behind"`
 
 	Created  time.Time  `json:"created"`
 	Actor    string     `json:"actor"`
@@ -144,11 +146,19 @@ func revoke(cmd *cobra.Command, c *client, f *revokeFlags, kind, value string) e
 		_, _ = fmt.Fprintln(w)
 		return err
 	})
-	if err == nil && f.wait > 0 && r.Applied < r.Replicas {
-		return &exitError{exitNotEnforced, fmt.Errorf("%s is stored, but %d of %d replicas have not applied it within %v\n"+
-			"they will when they hear of it; until then they go by on_feed_stale", printable(r.ID), r.Replicas-r.Applied, r.Replicas, f.wait)}
+	switch {
+	case err != nil:
+		return err
+	case r.Lifted != nil:
+		return fmt.Errorf("%s was revoked with this key before, and lifted %s: it is not in force\nto revoke it again use another --idempotency-key",
+			printable(r.ID), r.Lifted.Format(time.RFC3339))
+	case r.Expired:
+		return fmt.Errorf("%s was revoked with this key before, and has ended: it is not in force\nto revoke it again use another --idempotency-key", printable(r.ID))
+	case f.wait > 0 && r.Applied < r.Replicas:
+		return &exitError{exitNotEnforced, fmt.Errorf("%s is stored, but %d of %d replicas have not applied it within %v: %s\n"+
+			"they will when they hear of it; until then they go by on_feed_stale", printable(r.ID), r.Replicas-r.Applied, r.Replicas, f.wait, printable(joined(r.Behind)))}
 	}
-	return err
+	return nil
 }
 
 func newUnrevokeCommand() *cobra.Command {
@@ -158,7 +168,8 @@ func newUnrevokeCommand() *cobra.Command {
 		Use:   "unrevoke ID",
 		Short: "lift a revocation before its end",
 		Long: `Lifts the revocation with the id that revoke printed. Others that hit the same
-session stay in force. Lifting one that has ended already is no error.`,
+session stay in force. Lifting one that has ended already is no error.
+Exit code 6: lifted, but not every replica has applied it within --wait.`,
 		Example: `  holdfast unrevoke r12-0`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -169,11 +180,19 @@ session stay in force. Lifting one that has ended already is no error.`,
 			if wait > 0 {
 				send.query = url.Values{"wait": {wait.String()}}
 			}
-			if _, err := c.do(cmd.Context(), send); err != nil {
+			got, err := c.do(cmd.Context(), send)
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "lifted", args[0])
-			return err
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), "lifted", args[0]); err != nil {
+				return err
+			}
+			replicas, applied := got.header.Get("Holdfast-Replicas"), got.header.Get("Holdfast-Applied")
+			if wait > 0 && replicas != applied {
+				return &exitError{exitNotEnforced, fmt.Errorf("of %s replicas %s have applied that within %v\nthe others will when they hear of it; until then they still deny",
+					printable(replicas), printable(applied), wait)}
+			}
+			return nil
 		},
 	}
 	c.addTo(cmd)

@@ -76,6 +76,7 @@ type process struct {
 	good, bad *memo.Memo
 	replay    *cache.Replay
 	proofs    *feed.Proofs
+	replicas  *feed.Presence
 	nonces    proof.Nonces
 	apiKeys   *apikeys.Store     // nil: there are none
 	asked     *introspect.Client // nil: nobody is
@@ -128,6 +129,9 @@ func (p *process) apply(number uint64, at time.Time, events []cache.Event) {
 		p.metrics.Propagated(time.Since(at))
 	}
 	p.index.Apply(number, at, events)
+	if len(events) > 0 {
+		p.replicas.Advance()
+	}
 	p.admin.Applied(number, at, events)
 }
 
@@ -228,6 +232,7 @@ func (p *process) observe(req *extauthz.Request, d *extauthz.Decision, took time
 	}
 	if d.Revoked != (cache.Hit{}) && d.Enforced {
 		p.evidence.Add(d.Revoked, time.Now())
+		p.replicas.Denied(d.Revoked)
 	}
 	p.decisions.Record(req, d, took)
 }
@@ -236,9 +241,10 @@ func (p *process) openAdmin() (err error) {
 	c := p.config
 	cfg := admin.Config{
 		Address: c.Listen.Admin.Address, Version: version,
-		Index: p.index, Evidence: p.evidence, Sync: p.sync,
+		Index: p.index, Enforced: p.replicas.Enforced, Sync: p.sync,
 		MaxAge: c.Feed.MaxAge, Retention: c.Feed.Retention,
-		Append: p.feed.Append, Confirm: p.feed.Confirm, WallClock: p.clock.Read, Events: p.feed.Events,
+		Append: p.feed.AppendUnless, Confirm: p.feed.Confirm, WallClock: p.clock.Read, Events: p.feed.Events,
+		Reached: p.replicas.Reached, Replicas: p.replicas.Replicas,
 		Feed: p.feed.Status, Keys: p.keys.Status, RefreshKeys: p.keys.Refresh,
 		Checks: p.readiness, Metrics: p.metrics.Handler(), Logger: p.log,
 		Count: func(kind, result string) { p.metrics.Event("admin", kind, result) },
@@ -324,6 +330,7 @@ func (p *process) run(ctx context.Context) error {
 	below, base := errgroup.WithContext(base)
 	below.Go(func() error { return p.feed.Run(base) })
 	below.Go(func() error { return p.proofs.Run(base) })
+	below.Go(func() error { return p.replicas.Run(base) })
 	below.Go(func() error { return p.keys.Run(base) })
 	below.Go(func() error { return p.lists.Run(base) })
 	below.Go(func() error { return p.events.keys.Run(base) })

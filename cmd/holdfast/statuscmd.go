@@ -57,6 +57,15 @@ type feedState struct {
 	Last      uint64 `json:"last"`
 	Bytes     uint64 `json:"bytes"`
 	Breaks    uint64 `json:"breaks"`
+	Replicas  []struct {
+		Name     string `json:"name"`
+		Version  string `json:"version"`
+		Self     bool   `json:"self"`
+		Ready    bool   `json:"ready"`
+		Sequence uint64 `json:"sequence"`
+		Lag      uint64 `json:"lag"`
+		Heard    string `json:"heard"`
+	} `json:"replicas"`
 }
 
 // serverState is GET /v1/status.
@@ -141,9 +150,11 @@ func newFeedCommand() *cobra.Command {
 	}
 	c.addTo(cmd)
 	cmd.AddCommand(&cobra.Command{
-		Use:     "status",
-		Short:   "show how far the feed is, and whether it can be trusted",
-		Long:    "Shows the revocation feed of one replica. Exit codes: 0 fresh, 1 stale or not read yet.",
+		Use:   "status",
+		Short: "show how far the feed is, and whether it can be trusted",
+		Long: `Shows the revocation feed as one replica sees it, and the replicas that it has
+heard in the last ten seconds: which record each had applied then, and how many
+records that is behind this one. Exit codes: 0 fresh, 1 stale or not read yet.`,
 		Example: "  holdfast feed status",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -175,5 +186,16 @@ func (f *feedState) table(w io.Writer) error {
 	_, _ = fmt.Fprintf(w, "connected\t%t\n", f.Connected)
 	_, _ = fmt.Fprintf(w, "bytes\t%d\n", f.Bytes)
 	_, err := fmt.Fprintf(w, "breaks\t%d\n", f.Breaks)
+	for i := range f.Replicas {
+		r := &f.Replicas[i]
+		state := fmt.Sprintf("heard %s ago", dash(r.Heard))
+		if r.Self {
+			state = "this one"
+		}
+		if !r.Ready {
+			state += ", not ready"
+		}
+		_, err = fmt.Fprintf(w, "replica\t%s\t%s\trecord %d, lag %d\t%s\n", dash(r.Name), dash(r.Version), r.Sequence, r.Lag, state)
+	}
 	return err
 }

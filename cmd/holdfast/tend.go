@@ -66,6 +66,7 @@ func (p *process) sweep(ctx context.Context) error {
 			}
 			p.index.Expire(steady)
 			p.evidence.Expire(steady)
+			p.replicas.Expire(steady)
 		}
 	}
 }

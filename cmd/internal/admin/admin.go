@@ -18,6 +18,12 @@
 // not_durable says that it is not known to be stored. To repeat it is safe, by
 // an Idempotency-Key even without a second revocation.
 //
+// A key holds for a day and on every replica: they all read it from the feed,
+// and a replica stores nothing under a key before it has applied everything
+// that stands in front. The repeat gets the first answer, with the header
+// Idempotency-Replayed; where the revocation has ended since, it stays ended,
+// and the answer says so (lifted, expired). Another body is a 409.
+//
 // The Server holds no revocation itself. It reads the index, and from the feed
 // what only people want to know.
 package admin
@@ -69,23 +75,29 @@ type Config struct {
 	MutualTLS bool
 	Version   string
 
-	Index    *cache.Index
-	Evidence *cache.Evidence
-	Sync     *cache.Sync
+	Index *cache.Index
+	Sync  *cache.Sync
 
 	MaxAge    time.Duration // feed.max_age
 	Retention time.Duration // feed.retention: how long a revocation holds that names no ttl
 	Issuers   []Issuer
 
-	// Append stores one record; nil means durable and applied here.
-	Append func(ctx context.Context, events ...cache.Event) (number uint64, at time.Time, err error)
+	// Append stores one record; nil means durable and applied here. Where
+	// unless is not nil it is asked, once everything is applied here that the
+	// record would stand behind; true is feed.ErrForestalled and stores nothing.
+	Append func(ctx context.Context, unless func() bool, events ...cache.Event) (number uint64, at time.Time, err error)
 	// Confirm returns nil when all that is applied here is durable.
 	Confirm func(ctx context.Context) error
 	// Events reads one record back; feed.ErrNoRecord where there is none.
 	Events func(ctx context.Context, number uint64) (at time.Time, events []cache.Event, err error)
-	// Reached counts the replicas and those that have applied a record. It
-	// waits until the two are equal or ctx ends. Nil: there is only this one.
-	Reached func(ctx context.Context, number uint64) (replicas, applied int)
+	// Reached gives the replicas, with what each has applied. It waits until all
+	// have applied a record, or ctx ends; an error says that they are not
+	// known. Nil: there is only this one.
+	Reached func(ctx context.Context, number uint64) ([]feed.Replica, error)
+	// Replicas lists those that are there; nil: none are shown.
+	Replicas func() []feed.Replica
+	// Enforced is what all replicas have denied by a revocation.
+	Enforced func(ref cache.Ref) cache.Enforced
 
 	Feed        func() feed.Status                             // nil: nothing but Sync is shown
 	Keys        func() []jwks.Status                           // nil: none
@@ -195,8 +207,8 @@ func (c *Config) settle() error {
 		}
 	}
 	switch {
-	case c.Index == nil || c.Sync == nil || c.Evidence == nil || c.Append == nil || c.Confirm == nil || c.Events == nil:
-		return errors.New("admin: Index, Sync, Evidence, Append, Confirm and Events must all be set")
+	case c.Index == nil || c.Sync == nil || c.Enforced == nil || c.Append == nil || c.Confirm == nil || c.Events == nil:
+		return errors.New("admin: Index, Sync, Enforced, Append, Confirm and Events must all be set")
 	case c.MaxAge <= 0 || c.Retention <= 0:
 		return errors.New("admin: feed max_age and retention must be above 0")
 	case c.Token == nil && !c.MutualTLS && !localOnly(c.Address):

@@ -37,6 +37,8 @@ type world struct {
 	memory *feed.Memory
 	log    *buffer
 
+	evidence *cache.Evidence
+
 	mu      sync.Mutex
 	counted map[string]int
 }
@@ -83,7 +85,7 @@ func start(t *testing.T, change ...func(*Config)) *world {
 
 func startOver(t *testing.T, memory *feed.Memory, change ...func(*Config)) *world {
 	t.Helper()
-	w := &world{memory: memory, log: &buffer{}, counted: make(map[string]int)}
+	w := &world{memory: memory, log: &buffer{}, counted: make(map[string]int), evidence: cache.NewEvidence()}
 	index, sync := cache.NewIndex(), &cache.Sync{}
 	f, err := feed.New(feed.Config{
 		Log: memory, Key: []byte("0123456789abcdef0123456789abcdef"), MaxAge: time.Minute, Sync: sync,
@@ -96,13 +98,13 @@ func startOver(t *testing.T, memory *feed.Memory, change ...func(*Config)) *worl
 		t.Fatal(err)
 	}
 	w.config = Config{
-		Address: "127.0.0.1:0", Version: "test", Index: index, Evidence: cache.NewEvidence(), Sync: sync,
+		Address: "127.0.0.1:0", Version: "test", Index: index, Enforced: w.evidence.Get, Sync: sync,
 		MaxAge: time.Minute, Retention: 720 * time.Hour,
 		Issuers: []Issuer{
 			{Name: idp, MaxLife: time.Hour, ClockSkew: 30 * time.Second},
 			{Name: lender, MaxLife: 2 * time.Hour, ClockSkew: 5 * time.Second},
 		},
-		Append: f.Append, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
+		Append: f.AppendUnless, Confirm: f.Confirm, Events: f.Events, Feed: f.Status,
 		Logger: slog.New(slog.NewJSONHandler(w.log, nil)),
 		Count: func(kind, result string) {
 			w.mu.Lock()
@@ -239,9 +241,9 @@ func session(sid string) string {
 func TestNew(t *testing.T) {
 	good := func() Config {
 		return Config{
-			Address: "127.0.0.1:9292", Index: cache.NewIndex(), Sync: &cache.Sync{}, Evidence: cache.NewEvidence(),
+			Address: "127.0.0.1:9292", Index: cache.NewIndex(), Sync: &cache.Sync{}, Enforced: cache.NewEvidence().Get,
 			MaxAge: time.Second, Retention: time.Hour,
-			Append:  func(context.Context, ...cache.Event) (uint64, time.Time, error) { return 0, time.Time{}, nil },
+			Append:  func(context.Context, func() bool, ...cache.Event) (uint64, time.Time, error) { return 0, time.Time{}, nil },
 			Confirm: func(context.Context) error { return nil },
 			Events:  func(context.Context, uint64) (time.Time, []cache.Event, error) { return time.Time{}, nil, nil },
 		}
@@ -282,7 +284,7 @@ func TestNew(t *testing.T) {
 func TestShutdownCutsOff(t *testing.T) {
 	entered := make(chan struct{})
 	w := start(t, func(c *Config) {
-		c.Append = func(ctx context.Context, _ ...cache.Event) (uint64, time.Time, error) {
+		c.Append = func(ctx context.Context, _ func() bool, _ ...cache.Event) (uint64, time.Time, error) {
 			close(entered)
 			<-ctx.Done()
 			return 0, time.Time{}, ctx.Err()

@@ -97,16 +97,26 @@ func (q *requests) begin(ctx context.Context, key cache.Key, now time.Time) (was
 	defer q.mu.Unlock()
 	mine := make(chan empty)
 	q.busy[key] = mine
-	was, found = q.seen[key]
-	if found && now.Sub(was.at) > keepRequests {
-		found = false
-	}
+	was, found = q.look(key, now)
 	return was, found, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		delete(q.busy, key)
 		close(mine)
 	}, nil
+}
+
+// find gives what a request with this key has stored, at any replica, as far as
+// the feed is applied here.
+func (q *requests) find(key cache.Key, now time.Time) (answered, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.look(key, now)
+}
+
+func (q *requests) look(key cache.Key, now time.Time) (answered, bool) {
+	was, found := q.seen[key]
+	return was, found && now.Sub(was.at) <= keepRequests
 }
 
 // requestKey reads the Idempotency-Key; zero where there is none.

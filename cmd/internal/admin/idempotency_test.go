@@ -59,13 +59,17 @@ func TestIdempotency(t *testing.T) {
 	if again := w.do(t, keyed("k4", "["+session("a")+","+session("b")+"]")); again.body != many.body || again.status != 201 {
 		t.Errorf("array again: %d %s", again.status, again.body)
 	}
-	// After it was lifted the answer is the same; GET says what became of it.
+	// After it was lifted the answer says so, and it stays lifted.
 	path := first.header.Get("Location")
 	if got := w.do(t, ask{method: "DELETE", path: path}); got.status != 204 {
 		t.Error(got.status)
 	}
-	if again := w.do(t, keyed("k1", session("x"))); again.body != first.body {
-		t.Errorf("after the lift: %s", again.body)
+	lifted := w.do(t, keyed("k1", session("x")))
+	if got := lifted.json(t); lifted.status != 201 || got["id"] != first.json(t)["id"] || got["lifted"] != w.get(t, path).json(t)["lifted"] || got["lifted"] == nil {
+		t.Errorf("after the lift: %s", lifted.body)
+	}
+	if n := w.inForce(); n != 4 {
+		t.Errorf("%d in force", n)
 	}
 }
 
@@ -101,6 +105,39 @@ func TestIdempotencyRace(t *testing.T) {
 	}
 	if n := w.inForce(); n != 1 {
 		t.Errorf("%d in force", n)
+	}
+}
+
+// TestIdempotencyOverReplicas sends one request to two replicas of one feed at
+// once, many times, and then again: one revocation, the same answer. Another
+// body is refused at both.
+func TestIdempotencyOverReplicas(t *testing.T) {
+	a := start(t)
+	b := startOver(t, a.memory)
+	for round := range 20 {
+		key, body := fmt.Sprint("k", round), session(fmt.Sprint("x", round))
+		var wg sync.WaitGroup
+		ids := make([]string, 8)
+		for i := range ids {
+			wg.Go(func() { ids[i] = fmt.Sprint([]*world{a, b}[i%2].do(t, keyed(key, body)).json(t)["id"]) })
+		}
+		wg.Wait()
+		for _, id := range ids {
+			if id != ids[0] {
+				t.Fatalf("ids %v", ids)
+			}
+		}
+		for _, w := range []*world{a, b} {
+			if got := w.do(t, keyed(key, body)); got.json(t)["id"] != ids[0] || got.header.Get("Idempotency-Replayed") != "true" {
+				t.Errorf("again: %s", got.body)
+			}
+			if got := w.do(t, keyed(key, session("other"))); got.status != 409 {
+				t.Errorf("another body: %d", got.status)
+			}
+		}
+	}
+	for _, w := range []*world{a, b} {
+		eventually(t, "twenty in force", func() bool { return w.inForce() == 20 })
 	}
 }
 

@@ -30,20 +30,25 @@ type view struct {
 	Expires   time.Time `json:"expires"`
 	Reason    string    `json:"reason"`
 
+	ended    // of a GET, and of a POST that was a repeat
 	*reach   // of a POST that waited
 	*history // of a GET
 }
 
-// history is what has become of a revocation.
-type history struct {
-	Created  time.Time  `json:"created"`
-	Actor    string     `json:"actor"`
-	Enforced enforced   `json:"enforced"`
-	Lifted   *time.Time `json:"lifted,omitempty"`
-	Expired  bool       `json:"expired,omitempty"`
+// ended says that a revocation is no longer in force.
+type ended struct {
+	Lifted  *time.Time `json:"lifted,omitempty"`
+	Expired bool       `json:"expired,omitempty"`
 }
 
-// enforced is the evidence that a revocation took effect, at this replica.
+// history is what has become of a revocation.
+type history struct {
+	Created  time.Time `json:"created"`
+	Actor    string    `json:"actor"`
+	Enforced enforced  `json:"enforced"`
+}
+
+// enforced is the evidence that a revocation took effect, at all replicas.
 type enforced struct {
 	Count uint64     `json:"count"`
 	First *time.Time `json:"first"`
@@ -60,18 +65,21 @@ func newView(ref cache.Ref, e *cache.Event) view {
 func (s *Server) viewWithHistory(c *Config, ref cache.Ref, e *cache.Event, at time.Time) view {
 	v := newView(ref, e)
 	h := &history{Created: at.UTC(), Actor: e.Actor}
-	if got := c.Evidence.Get(ref); got.Count > 0 {
+	if got := c.Enforced(ref); got.Count > 0 {
 		first, last := got.First.UTC().Round(0), got.Last.UTC().Round(0)
 		h.Enforced = enforced{Count: got.Count, First: &first, Last: &last}
 	}
-	if lift, ok := c.Index.Lifted(ref); ok {
-		lifted := lift.At.UTC()
-		h.Lifted = &lifted
-	} else if !c.Index.Has(e.Key, ref) || e.Until.Before(s.now()) {
-		h.Expired = true // its memory may be given back later
-	}
-	v.history = h
+	v.history, v.ended = h, s.ended(c, ref, e)
 	return v
+}
+
+func (s *Server) ended(c *Config, ref cache.Ref, e *cache.Event) ended {
+	if lift, ok := c.Index.Lifted(ref); ok {
+		at := lift.At.UTC()
+		return ended{Lifted: &at}
+	}
+	// Its memory may be given back later.
+	return ended{Expired: !c.Index.Has(e.Key, ref) || e.Until.Before(s.now())}
 }
 
 // synced refuses to speak of revocations before the feed was read to its end:
@@ -149,7 +157,10 @@ func (s *Server) lift(c *Config, w http.ResponseWriter, r *request) error {
 		number = got
 	}
 	if wait > 0 {
-		s.reached(r.Context(), c, number, wait)
+		// The answer has no body.
+		far := s.reached(r.Context(), c, number, wait)
+		w.Header().Set("Holdfast-Replicas", strconv.Itoa(far.Replicas))
+		w.Header().Set("Holdfast-Applied", strconv.Itoa(far.Applied))
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -157,7 +168,7 @@ func (s *Server) lift(c *Config, w http.ResponseWriter, r *request) error {
 
 func (s *Server) storeLift(ctx context.Context, c *Config, r *request, ref cache.Ref, e *cache.Event) (uint64, error) {
 	events := []cache.Event{{Op: cache.OpLift, Kinds: e.Kinds, Key: e.Key, Lifts: ref, Issuer: e.Issuer, Value: e.Value, Members: e.Members, Actor: actor}}
-	number, _, err := c.Append(ctx, events...)
+	number, _, err := c.Append(ctx, nil, events...)
 	if err != nil {
 		s.log.Error("revocation not lifted", "id", ref.String(), "actor", actor, "peer", r.RemoteAddr, "err", err)
 		c.countAll(events, "not_durable")

@@ -356,10 +356,28 @@ func TestWait(t *testing.T) {
 	}
 	// Another replica that does not answer.
 	w = start(t, func(c *Config) {
-		c.Reached = func(ctx context.Context, _ uint64) (int, int) { <-ctx.Done(); return 3, 2 }
+		c.Reached = func(ctx context.Context, number uint64) ([]feed.Replica, error) {
+			<-ctx.Done()
+			return []feed.Replica{{ID: "0123456789abcdef", Host: "a", Applied: number}, {ID: "fedcba9876543210", Host: "b", Applied: number - 1}, {Host: "c", Applied: number + 1}}, nil
+		}
 	})
 	got = w.do(t, ask{method: "POST", path: "/v1/revocations?wait=20ms", body: session("x")}).json(t)
-	if took, _ := got["took_ms"].(float64); got["replicas"] != 3.0 || got["applied"] != 2.0 || took < 20 {
+	if took, _ := got["took_ms"].(float64); got["replicas"] != 3.0 || got["applied"] != 2.0 || took < 20 ||
+		!cmp.Equal(got["behind"], []any{"b/fedcba98"}) {
+		t.Errorf("got %v", got)
+	}
+	lifted := w.do(t, ask{method: "DELETE", path: "/v1/revocations/" + got["id"].(string) + "?wait=20ms"})
+	if lifted.status != 204 || lifted.header.Get("Holdfast-Replicas") != "3" || lifted.header.Get("Holdfast-Applied") != "2" {
+		t.Errorf("lifted: %d %v", lifted.status, lifted.header)
+	}
+	// Nobody knows who is there: it is not said that all have applied it.
+	w = start(t, func(c *Config) {
+		c.Reached = func(_ context.Context, number uint64) ([]feed.Replica, error) {
+			return []feed.Replica{{Host: "a", Applied: number}}, feed.ErrUnheard
+		}
+	})
+	got = w.do(t, ask{method: "POST", path: "/v1/revocations?wait=20ms", body: session("x")}).json(t)
+	if got["replicas"] != 2.0 || got["applied"] != 1.0 || !cmp.Equal(got["behind"], []any{unheard}) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -497,8 +515,8 @@ func TestEvidence(t *testing.T) {
 	id := w.revoke(t, session("x"))["id"].(string)
 	ref, _ := cache.ParseRef(id)
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	w.config.Evidence.Add(cache.Hit{Ref: ref}, at)
-	w.config.Evidence.Add(cache.Hit{Ref: ref}, at.Add(time.Minute))
+	w.evidence.Add(cache.Hit{Ref: ref}, at)
+	w.evidence.Add(cache.Hit{Ref: ref}, at.Add(time.Minute))
 	want := map[string]any{"count": 2.0, "first": "2026-05-01T12:00:00Z", "last": "2026-05-01T12:01:00Z"}
 	if diff := cmp.Diff(want, w.get(t, "/v1/revocations/"+id).json(t)["enforced"]); diff != "" {
 		t.Error(diff)

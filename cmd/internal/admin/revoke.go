@@ -2,12 +2,14 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/cache/feed"
 )
 
 // stored is a record that answers a request.
@@ -42,7 +44,12 @@ func (s *Server) revoke(c *Config, w http.ResponseWriter, r *request) error {
 	}
 	views := make([]view, len(got.events))
 	for i := range got.events {
-		views[i] = newView(cache.Ref{Number: got.number, Place: got.place + uint32(i)}, &got.events[i]) //nolint:gosec // i < cache.MaxEvents
+		ref := cache.Ref{Number: got.number, Place: got.place + uint32(i)} //nolint:gosec // i < cache.MaxEvents
+		views[i] = newView(ref, &got.events[i])
+		if got.repeat {
+			// What was lifted since stays lifted, and whoever repeats is told.
+			views[i].ended = s.ended(c, ref, &got.events[i])
+		}
 	}
 	if wait > 0 {
 		reached := s.reached(r.Context(), c, got.number, wait)
@@ -83,40 +90,56 @@ func (s *Server) take(c *Config, w http.ResponseWriter, r *request, key cache.Ke
 	ctx, cancel := context.WithTimeout(r.Context(), appendLimit)
 	defer cancel()
 	content := digest("holdfast request body\x00", body)
-	if key != (cache.Key{}) {
-		was, found, done, err := s.requests.begin(ctx, key, r.began)
+	if key == (cache.Key{}) {
+		events, array, err := s.asked(c, r, body, force)
 		if err != nil {
-			return got, false, unavailable("overloaded", "another request with this Idempotency-Key is still being stored")
+			return got, false, err
 		}
-		defer done()
-		if found {
-			// What was met in the feed may be what an append without an answer
-			// left there.
-			if err := c.Confirm(ctx); err != nil {
-				s.log.Error("revocation not confirmed", "err", err)
-				return got, false, unavailable("not_durable", "the feed can not store it durably now; it must be taken as not done")
-			}
-			got, err = s.again(ctx, c, was, content)
-			return got, firstByte(body) == '[', err
+		got, err = s.store(ctx, c, r, nil, events)
+		return got, array, err
+	}
+	was, found, done, err := s.requests.begin(ctx, key, r.began)
+	if err != nil {
+		return got, false, unavailable("overloaded", "another request with this Idempotency-Key is still being stored")
+	}
+	defer done()
+	if !found {
+		events, array, err := s.asked(c, r, body, force)
+		if err != nil {
+			return got, false, err
 		}
-	}
-	asked, err := decodeOrder(body)
-	if err != nil {
-		c.count("invalid", "refused", 1)
-		return got, false, err
-	}
-	events, err := asked.events(c, c.wallClock(r.began), force)
-	if err != nil {
-		c.count("invalid", "refused", 1)
-		return got, false, err
-	}
-	if key != (cache.Key{}) {
 		for i := range events {
 			events[i].Request, events[i].Content = key, content
 		}
+		// Another replica may have stored it a moment ago.
+		unless := func() bool {
+			was, found = s.requests.find(key, r.began)
+			return found
+		}
+		if got, err = s.store(ctx, c, r, unless, events); !errors.Is(err, feed.ErrForestalled) {
+			return got, array, err
+		}
 	}
-	got, err = s.store(ctx, c, r, events)
-	return got, asked.array, err
+	// What was met in the feed may be what an append without an answer left there.
+	if err := c.Confirm(ctx); err != nil {
+		s.log.Error("revocation not confirmed", "err", err)
+		return got, false, unavailable("not_durable", "the feed can not store it durably now; it must be taken as not done")
+	}
+	got, err = s.again(ctx, c, was, content)
+	return got, firstByte(body) == '[', err
+}
+
+// asked reads what is to be stored.
+func (s *Server) asked(c *Config, r *request, body []byte, force bool) (events []cache.Event, array bool, err error) {
+	o, err := decodeOrder(body)
+	if err == nil {
+		events, err = o.events(c, c.wallClock(r.began), force)
+	}
+	if err != nil {
+		c.count("invalid", "refused", 1)
+		return nil, false, err
+	}
+	return events, o.array, nil
 }
 
 // again finds what an earlier request with the same key stored.
@@ -135,9 +158,12 @@ func (s *Server) again(ctx context.Context, c *Config, was answered, content cac
 }
 
 // store appends one record. Its events are in force here when it returns nil.
-func (s *Server) store(ctx context.Context, c *Config, r *request, events []cache.Event) (stored, error) {
-	number, at, err := c.Append(ctx, events...)
-	if err != nil {
+func (s *Server) store(ctx context.Context, c *Config, r *request, unless func() bool, events []cache.Event) (stored, error) {
+	number, at, err := c.Append(ctx, unless, events...)
+	switch {
+	case errors.Is(err, feed.ErrForestalled):
+		return stored{}, err
+	case err != nil:
 		s.log.Error("revocation not stored", "count", len(events), "kind", kindOf(events), "actor", actor, "peer", r.RemoteAddr, "err", err)
 		c.countAll(events, "not_durable")
 		return stored{}, unavailable("not_durable", "the feed can not store it durably now; it must be taken as not done")
@@ -150,27 +176,6 @@ func (s *Server) store(ctx context.Context, c *Config, r *request, events []cach
 	s.log.Info("revocation stored", "id", first.String(), "last", last.String(), "count", len(events), "kind", kindOf(events),
 		"issuer", escaped(events[0].Issuer), "reason", escaped(events[0].Reason), "actor", actor, "peer", r.RemoteAddr)
 	return stored{number: number, events: events}, nil
-}
-
-// reach says how far a record has come.
-type reach struct {
-	Replicas int   `json:"replicas"`
-	Applied  int   `json:"applied"`
-	TookMS   int64 `json:"took_ms"`
-}
-
-// reached waits until every replica has applied a record, or time is up.
-func (s *Server) reached(ctx context.Context, c *Config, number uint64, wait time.Duration) reach {
-	if c.Reached == nil {
-		if c.Index.Applied() >= number {
-			return reach{Replicas: 1, Applied: 1}
-		}
-		return reach{Replicas: 1}
-	}
-	limited, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	replicas, applied := c.Reached(limited, number)
-	return reach{Replicas: replicas, Applied: applied}
 }
 
 // ceilMilliseconds rounds up: what took some time did not take none.

@@ -21,6 +21,8 @@ type feedView struct {
 	Broken   string `json:"broken,omitempty"`
 
 	*feedDetail
+
+	Replicas []replicaView `json:"replicas,omitempty"` // those heard in the last ten seconds, this one first
 }
 
 // feedDetail is what only the feed itself knows.
@@ -41,6 +43,9 @@ func (c *Config) feedView(now time.Time) feedView {
 	}
 	if age, ok := c.Sync.Age(now); ok {
 		v.Age = age.Round(time.Millisecond).String()
+	}
+	if c.Replicas != nil {
+		v.Replicas = replicaViews(c.Replicas(), now)
 	}
 	if c.Feed != nil {
 		f := c.Feed()
