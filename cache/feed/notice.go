@@ -96,7 +96,8 @@ func openNotice(key, b []byte) (*notice, error) {
 	n := &notice{flags: b[1], sender: [senderSize]byte(b[2:])}
 	n.number = binary.BigEndian.Uint64(b[2+senderSize:])
 	n.applied = binary.BigEndian.Uint64(b[2+senderSize+8:])
-	rest, ok := covered[noticeHead:], true
+	var ok bool
+	rest := covered[noticeHead:]
 	if n.host, rest, ok = shortText(rest); ok {
 		n.release, rest, ok = shortText(rest)
 	}

@@ -243,7 +243,9 @@ func TestNew(t *testing.T) {
 		return Config{
 			Address: "127.0.0.1:9292", Index: cache.NewIndex(), Sync: &cache.Sync{}, Enforced: cache.NewEvidence().Get,
 			MaxAge: time.Second, Retention: time.Hour,
-			Append:  func(context.Context, func() bool, ...cache.Event) (uint64, time.Time, error) { return 0, time.Time{}, nil },
+			Append: func(context.Context, func() bool, ...cache.Event) (uint64, time.Time, error) {
+				return 0, time.Time{}, nil
+			},
 			Confirm: func(context.Context) error { return nil },
 			Events:  func(context.Context, uint64) (time.Time, []cache.Event, error) { return time.Time{}, nil, nil },
 		}
