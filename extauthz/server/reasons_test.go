@@ -88,7 +88,11 @@ func newWorld(t *testing.T, unix bool, nonces *proof.Nonces) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	decider := server.NewDecider(&extauthz.Checker{DPoP: dpop, Nonces: w.nonces, Replay: replay, Policy: policy, Tokens: tokens, Index: w.index, Sync: w.sync, Clock: &extauthz.Clock{}, Certificates: proof.NewCertificates()}, nil)
+	decider := server.NewDecider(&extauthz.Checker{DPoP: dpop, Nonces: w.nonces, Replay: replay, Policy: policy, Tokens: tokens, Index: w.index, Sync: w.sync, Clock: &extauthz.Clock{}, Certificates: proof.NewCertificates(),
+		Listed: func(issuer, uri string, index uint64) (valid, known bool) {
+			return index == 0, issuer == idp && uri == idp+"/list"
+		},
+	}, nil)
 	srv, err := server.New(server.Config{
 		Check: decider.Check, Overloaded: decider.Overloaded,
 		OnPanic: func(any, []byte) []byte { return decider.Fault() },
@@ -158,6 +162,11 @@ func request(path, authorization string, more ...[2]string) extauthztest.Request
 		r.Headers = append(r.Headers, [2]string{"authorization", authorization})
 	}
 	return r
+}
+
+// listed is the claim of a token that stands in a status list.
+func listed(index int, uri string) extauthztest.Claims {
+	return extauthztest.Claims{"status": map[string]any{"status_list": map[string]any{"idx": index, "uri": uri}}}
 }
 
 // TestEveryReason asks for each reason through gRPC, in both header encodings,
@@ -250,6 +259,7 @@ func TestEveryReason(t *testing.T) {
 		reason.SigningKeyRevoked: {revoked(cache.SigningKey, "es256-1", nil), ""},
 		reason.BindingKeyRevoked: {with(mine, revoked(cache.BindingKey, mine.X5T, bound)), ""},
 		reason.DeviceRevoked:     {revoked(cache.Device, "d-9", C{"device_id": "d-9"}), ""},
+		reason.StatusInvalid:     {bearer(listed(1, idp+"/list")), ""},
 
 		reason.DPoPMissing: {func(w *world) extauthztest.Request {
 			return request("/x", "DPoP "+w.issuer.Token(w.now, C{"cnf": map[string]any{"jkt": mine.X5T}}))
@@ -277,12 +287,13 @@ func TestEveryReason(t *testing.T) {
 		reason.ACRInsufficient:   {at("/transfer/1", C{"acr": "aal1"}), stepUp},
 		reason.ScopeInsufficient: {at("/payments", nil), `Bearer error="insufficient_scope", scope="payments"`},
 
-		reason.FeedStale:       {stale("/x"), ""},
-		reason.KeysUnavailable: {bearer(C{"iss": dark}), ""},
-		reason.NotReady:        {func(w *world) extauthztest.Request { *w.sync = cache.Sync{}; return bearer()(w) }, ""},
-		reason.RouteUnknown:    {func(w *world) extauthztest.Request { r := bearer()(w); r.Route = "nope"; return r }, ""},
-		reason.Overloaded:      {func(w *world) extauthztest.Request { w.full = true; return bearer()(w) }, ""},
-		reason.Internal:        {func(w *world) extauthztest.Request { w.panics = true; return bearer()(w) }, ""},
+		reason.FeedStale:         {stale("/x"), ""},
+		reason.KeysUnavailable:   {bearer(C{"iss": dark}), ""},
+		reason.StatusUnavailable: {bearer(listed(0, idp+"/other")), ""},
+		reason.NotReady:          {func(w *world) extauthztest.Request { *w.sync = cache.Sync{}; return bearer()(w) }, ""},
+		reason.RouteUnknown:      {func(w *world) extauthztest.Request { r := bearer()(w); r.Route = "nope"; return r }, ""},
+		reason.Overloaded:        {func(w *world) extauthztest.Request { w.full = true; return bearer()(w) }, ""},
+		reason.Internal:          {func(w *world) extauthztest.Request { w.panics = true; return bearer()(w) }, ""},
 	}
 	for _, r := range reason.All() {
 		tc, ok := cases[r]
