@@ -19,6 +19,7 @@ import (
 // Holdfast is a running `holdfast serve`.
 type Holdfast struct {
 	Admin   string // http://host:port of its admin listener, as its log says
+	Events  string // the same of the listener for events, "" where it has none
 	LogFile string
 
 	cmd  *exec.Cmd
@@ -72,8 +73,11 @@ func StartHoldfast(ctx context.Context, binary, config, logFile string) (*Holdfa
 	return h, nil
 }
 
-// adminLine is the line that tells where the admin listener is.
-var adminLine = regexp.MustCompile(`(?m)^.*\badmin\b.*?(127\.0\.0\.1:[1-9][0-9]*)`)
+// The lines that tell where listeners are.
+var (
+	adminLine  = regexp.MustCompile(`(?m)^.*\blistener=admin\b.*?(127\.0\.0\.1:[1-9][0-9]*)`)
+	eventsLine = regexp.MustCompile(`(?m)^.*\blistener=events\b.*?(127\.0\.0\.1:[1-9][0-9]*)`)
+)
 
 func (h *Holdfast) findAdmin(ctx context.Context, after int64) error {
 	log, err := os.ReadFile(h.LogFile)
@@ -85,8 +89,17 @@ func (h *Holdfast) findAdmin(ctx context.Context, after int64) error {
 		return errors.New("its log does not tell the address of the admin listener yet")
 	}
 	h.Admin = "http://" + string(m[1])
-	_, err = fetch(ctx, h.Admin+"/livez")
-	return err
+	if _, err = fetch(ctx, h.Admin+"/livez"); err != nil {
+		return err
+	}
+	// It answers, so it has said where else it listens.
+	if log, err = os.ReadFile(h.LogFile); err != nil {
+		return err
+	}
+	if m := eventsLine.FindSubmatch(log[min(int(after), len(log)):]); m != nil {
+		h.Events = "http://" + string(m[1])
+	}
+	return nil
 }
 
 // Ready returns nil when Holdfast says that it decides by a complete feed.

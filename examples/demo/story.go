@@ -33,6 +33,7 @@ func steps() []step {
 		{"a workload without any token: its X.509-SVID is the credential", (*story).workload},
 		{"a transfer needs a fresh login with a second factor (RFC 9470)", (*story).stepUp},
 		{"alice's phone is lost: its session is revoked", (*story).revoke},
+		{"the issuer says that sessions are over", (*story).events},
 		{"a token gets too old for the statements", (*story).tooOld},
 		{"Holdfast is killed with kill -9 and comes back", (*story).crash},
 		{"somebody changes one byte of the revocation log", (*story).damage},

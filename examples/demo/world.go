@@ -31,6 +31,7 @@ type world struct {
 	config string // Holdfast's configuration file
 
 	issuer   string // its URL, which is also its name
+	idp      *issuer.Issuer
 	envoy    *envoy.Process
 	holdfast *Holdfast
 	access   accessLog
@@ -59,11 +60,11 @@ func (w *world) start(ctx context.Context) error {
 		return err
 	}
 	if w.issuer, err = serve(ctx, func(addr string) (http.Handler, error) {
-		i, err := issuer.New(issuer.Config{URL: "http://" + addr, Audience: audience})
+		w.idp, err = issuer.New(issuer.Config{URL: "http://" + addr, Audience: audience})
 		if err != nil {
 			return nil, err
 		}
-		return i.Handler(), nil
+		return w.idp.Handler(), nil
 	}); err != nil {
 		return fmt.Errorf("start the issuer: %w", err)
 	}
