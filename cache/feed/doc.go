@@ -66,6 +66,22 @@
 // machine that loses its power those of the last two minutes, of which none
 // older than the window could be used anyway.
 //
+// # Who is there
+//
+// Presence says once a second, and at once after a record with events was
+// applied, who this replica is, which record it has applied, and what it has
+// denied since; and goodbye when it drains. That goes over core NATS, with a
+// MAC: it is not in the log and no check depends on it. From it every replica
+// knows when all have applied a record (Reached), and what all together have
+// denied by a revocation (Enforced). A replica that was not heard for ten
+// seconds is not counted. A replica that restarts begins to count anew and gets
+// from the others what it had told them before; what it denied in its last
+// second is lost when it is killed, and everything when it was the only one.
+//
+// AppendUnless stores a record unless something is in the log already, exactly,
+// over all replicas: it asks at the tail of the log, and the record goes there
+// or nowhere. That is what an Idempotency-Key stands on.
+//
 // # Mending
 //
 // A broken feed mends itself when its log is whole again: an external broker

@@ -147,6 +147,26 @@ func (p *Presence) Denied(hit cache.Hit) {
 // as it is known here: of the others, up to a second ago.
 func (p *Presence) Enforced(ref cache.Ref) cache.Enforced { return p.tally.sum(ref) }
 
+// PresenceStats counts since the start.
+type PresenceStats struct {
+	Listening bool   // the others are being heard
+	Dropped   uint64 // notices that were not taken: too many at once, or too many replicas
+	Refused   uint64 // notices that were forged, altered or malformed
+	Uncounted uint64 // times that a count did not fit: Enforced is then too small
+}
+
+// Stats tells what was counted.
+func (p *Presence) Stats() PresenceStats {
+	s := PresenceStats{Dropped: p.dropped.Load(), Refused: p.refused.Load()}
+	p.tally.mu.Lock()
+	s.Uncounted = p.tally.lost
+	p.tally.mu.Unlock()
+	p.mu.Lock()
+	s.Listening = !p.since.IsZero()
+	p.mu.Unlock()
+	return s
+}
+
 // Expire forgets what was denied by revocations that ended before now.
 func (p *Presence) Expire(now time.Time) { p.tally.expire(now.Unix()) }
 

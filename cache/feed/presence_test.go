@@ -157,11 +157,7 @@ func TestPresenceUnheard(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the loss of the connection", func() bool {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return m.since.IsZero()
-	})
+	until(t, "the loss of the connection", func() bool { return !m.Stats().Listening })
 	short, cancel := within(20 * time.Millisecond)
 	defer cancel()
 	if got, err := m.Reached(short, 3); !errors.Is(err, ErrUnheard) || len(got) != 1 {
@@ -174,7 +170,7 @@ func TestPresenceUnheard(t *testing.T) {
 func TestPresenceRefuses(t *testing.T) {
 	e := listen(t, t.TempDir(), anyPort, nil)
 	m := attend(t, e, "a")
-	until(t, "listening", func() bool { m.mu.Lock(); defer m.mu.Unlock(); return !m.since.IsZero() })
+	until(t, "listening", func() bool { return m.Stats().Listening })
 	other := [senderSize]byte{9}
 	send := func(b []byte) {
 		t.Helper()
@@ -200,8 +196,8 @@ func TestPresenceRefuses(t *testing.T) {
 		return h
 	}
 	until(t, "the last of them", func() bool { return find().number == 6 })
-	if h := find(); h.Applied != 10 || h.Host != "b" || m.refused.Load() != 5 {
-		t.Errorf("%+v, %d refused", h, m.refused.Load())
+	if h := find(); h.Applied != 10 || h.Host != "b" || m.Stats() != (PresenceStats{Listening: true, Refused: 5}) {
+		t.Errorf("%+v, %+v", h, m.Stats())
 	}
 	send(say(7, 11, flagGoodbye))
 	send(say(6, 12, flagReady)) // does not revive it

@@ -16,6 +16,7 @@ import (
 type proxy struct {
 	net.Listener
 	mute atomic.Bool
+	lost atomic.Int64 // bytes that went nowhere
 }
 
 func between(t testing.TB, broker net.Addr) *proxy {
@@ -46,22 +47,45 @@ func between(t testing.TB, broker net.Addr) *proxy {
 			hangUp := sync.OnceFunc(func() { _, _ = near.Close(), far.Close() })
 			stop := context.AfterFunc(ctx, hangUp)
 			w.Go(func() { _, _ = io.Copy(far, near); stop(); hangUp() })
-			w.Go(func() { _, _ = io.Copy(muted{near, &p.mute}, far); stop(); hangUp() })
+			w.Go(func() { _, _ = io.Copy(muted{near, p}, far); stop(); hangUp() })
 		}
 	})
 	return p
 }
 
 type muted struct {
-	to   io.Writer
-	mute *atomic.Bool
+	to io.Writer
+	by *proxy
 }
 
 func (m muted) Write(b []byte) (int, error) {
-	if m.mute.Load() {
+	if m.by.mute.Load() {
+		m.by.lost.Add(int64(len(b)))
 		return len(b), nil
 	}
 	return m.to.Write(b)
+}
+
+// A record that the broker sent and that never came is fetched by its number:
+// the log is whole, and so that is no break.
+func TestRecordOnTheWayLost(t *testing.T) {
+	t.Parallel()
+	e := listen(t, t.TempDir(), anyPort, nil)
+	way := between(t, e.Addr())
+	here := start(t, Config{Log: e, MaxAge: time.Minute}).synced(t)
+	there := start(t, Config{Log: join(t, ClusterConfig{URLs: []string{urlOf(way.Addr())}}), MaxAge: time.Minute}).synced(t)
+	for _, sids := range [][2]string{{"a", "b"}, {"c", "d"}} {
+		before := way.lost.Load()
+		way.mute.Store(true)
+		here.revoke(t, sids[0])
+		until(t, "the record on its way", func() bool { return way.lost.Load() > before+minRecord })
+		way.mute.Store(false)
+		here.revoke(t, sids[1])
+		there.await(t, "both records", func(Status) bool { return there.has(sids[0]) && there.has(sids[1]) })
+	}
+	if s := there.Status(); s.Breaks != 0 || s.Broken != "" {
+		t.Errorf("taken for a break: %s", there.state())
+	}
 }
 
 // The broker takes a claim and its answer is lost: that is an error, and
