@@ -75,8 +75,8 @@ func StartHoldfast(ctx context.Context, binary, config, logFile string) (*Holdfa
 
 // The lines that tell where listeners are.
 var (
-	adminLine  = regexp.MustCompile(`(?m)^.*\blistener=admin\b.*?(127\.0\.0\.1:[1-9][0-9]*)`)
-	eventsLine = regexp.MustCompile(`(?m)^.*\blistener=events\b.*?(127\.0\.0\.1:[1-9][0-9]*)`)
+	adminLine  = regexp.MustCompile(`(?m)^.*\badmin\b.*?(127\.0\.0\.1:[1-9][0-9]*)`)
+	eventsLine = regexp.MustCompile(`(?m)^.*\blistener\W+events\b.*?(127\.0\.0\.1:[1-9][0-9]*)`)
 )
 
 func (h *Holdfast) findAdmin(ctx context.Context, after int64) error {
