@@ -29,6 +29,8 @@ const (
 	// answerTime is what the others have to answer whoever has just begun to
 	// listen, before it believes that it knows them.
 	answerTime = 250 * time.Millisecond
+	// echoLimit is how old our own last notice may be that came back.
+	echoLimit = 3 * noticeEvery
 	// farewellTime bounds the last notice.
 	farewellTime = 500 * time.Millisecond
 )
@@ -96,6 +98,7 @@ type Presence struct {
 	mu      sync.Mutex
 	others  map[[senderSize]byte]*heard
 	since   time.Time     // everything is heard from then on; zero: nothing is
+	echo    time.Time     // when our own last notice was heard
 	changed chan struct{} // closed at every change of the above
 }
 
@@ -201,13 +204,12 @@ func (p *Presence) Reached(ctx context.Context, number uint64) ([]Replica, error
 	for {
 		p.mu.Lock()
 		now := time.Now()
-		all, since, changed := p.list(now), p.since, p.changed
+		all, since, unheard, changed := p.list(now), p.since, p.deaf(now), p.changed
 		p.mu.Unlock()
 		// Others drop out by and by, which nothing announces.
 		again := noticeEvery
-		unheard := !p.alone && (since.IsZero() || now.Sub(since) < answerTime)
-		if unheard && !since.IsZero() {
-			again = answerTime - now.Sub(since)
+		if left := answerTime - now.Sub(since); unheard && left > 0 {
+			again = left
 		}
 		behind := slices.ContainsFunc(all, func(r Replica) bool { return r.Applied < number })
 		if !behind && !unheard {
@@ -231,6 +233,13 @@ func (p *Presence) Reached(ctx context.Context, number uint64) ([]Replica, error
 		}
 		timer.Stop()
 	}
+}
+
+// deaf tells whether others may be there that are not heard. Whoever does not
+// even hear his own notices, for a connection that is dead or for a broker that
+// does not let him, does not hear theirs.
+func (p *Presence) deaf(now time.Time) bool {
+	return !p.alone && (p.since.IsZero() || now.Sub(p.since) < answerTime || now.Sub(p.echo) > echoLimit)
 }
 
 func (p *Presence) wake() {

@@ -130,18 +130,29 @@ func (p *Presence) farewell() {
 	}
 }
 
-// listening notes whether the others are heard. Whoever begins to listen asks
-// them to say who they are.
+// listening begins and ends with a connection. Whoever begins to listen asks
+// the others to say who they are; that he hears them is known when that very
+// notice comes back to him.
 func (p *Presence) listening(yes bool) {
 	p.mu.Lock()
 	p.since = time.Time{}
-	if yes {
-		p.since = time.Now()
-	}
 	p.mu.Unlock()
 	p.wake()
 	if yes {
 		p.ask()
+	}
+}
+
+// echoed notes that a notice of our own came back.
+func (p *Presence) echoed(now time.Time) {
+	p.mu.Lock()
+	first := p.since.IsZero()
+	if p.echo = now; first {
+		p.since = now
+	}
+	p.mu.Unlock()
+	if first {
+		p.wake()
 	}
 }
 
@@ -158,6 +169,7 @@ func (p *Presence) take(b []byte) {
 		return
 	}
 	if n.sender == p.self {
+		p.echoed(time.Now())
 		return
 	}
 	news, missed := p.hear(n, time.Now())

@@ -129,9 +129,7 @@ func TestPresence(t *testing.T) {
 	if got := <-reached; len(got) != 2 || time.Since(began) > heardLimit/2 {
 		t.Errorf("after %v: %+v", time.Since(began), got)
 	}
-	if diff := cmp.Diff([]string{"c", "a"}, all[2].hosts()); diff != "" {
-		t.Error(diff)
-	}
+	until(t, "the goodbye at c", func() bool { return cmp.Equal(all[2].hosts(), []string{"c", "a"}) })
 }
 
 // TestPresenceAlone: without a listener nobody else can be there.
@@ -162,6 +160,31 @@ func TestPresenceUnheard(t *testing.T) {
 	defer cancel()
 	if got, err := m.Reached(short, 3); !errors.Is(err, ErrUnheard) || len(got) != 1 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestPresenceEcho: a connection that seems to be well, and brings not even our
+// own notices back, is not believed.
+func TestPresenceEcho(t *testing.T) {
+	e := listen(t, t.TempDir(), anyPort, nil)
+	way := between(t, e.Addr())
+	m := attend(t, join(t, ClusterConfig{URLs: []string{urlOf(way.Addr())}}), "a")
+	m.apply(3)
+	if _, err := m.Reached(t.Context(), 3); err != nil {
+		t.Error(err)
+	}
+	way.mute.Store(true)
+	until(t, "doubt", func() bool {
+		short, cancel := within(time.Millisecond)
+		defer cancel()
+		_, err := m.Reached(short, 3)
+		return errors.Is(err, ErrUnheard)
+	})
+	way.mute.Store(false)
+	long, cancel := within(30 * time.Second)
+	defer cancel()
+	if _, err := m.Reached(long, 3); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -150,6 +150,7 @@ type Server struct {
 	log      *slog.Logger
 	now      func() time.Time
 	started  time.Time
+	early    atomic.Bool // it was said that keys are forgotten early
 }
 
 // New checks the configuration and makes a server that does not listen yet.
@@ -245,5 +246,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Applied must be called with each record that the feed applies, in order,
 // those of a replay among them: idempotency keys live in the records.
 func (s *Server) Applied(number uint64, at time.Time, events []cache.Event) {
-	s.requests.note(number, at, events, s.now())
+	if s.requests.note(number, at, events, s.now()) && s.early.CompareAndSwap(false, true) {
+		s.log.Warn("more Idempotency-Keys than are kept: the oldest are forgotten before their day is over", "kept", maxRequests)
+	}
 }

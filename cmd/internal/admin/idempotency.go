@@ -41,13 +41,14 @@ func newRequests() *requests {
 	return &requests{seen: make(map[cache.Key]answered), busy: make(map[cache.Key]chan empty)}
 }
 
-// note takes the keys out of a record. The first use of a key counts.
-func (q *requests) note(number uint64, at time.Time, events []cache.Event, now time.Time) {
+// note takes the keys out of a record. The first use of a key counts. early
+// says that keys were forgotten before their day was over.
+func (q *requests) note(number uint64, at time.Time, events []cache.Event, now time.Time) (early bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.forget(now)
+	early = q.forget(now)
 	if now.Sub(at) > keepRequests {
-		return
+		return early
 	}
 	for i := range events {
 		e := &events[i]
@@ -65,17 +66,21 @@ func (q *requests) note(number uint64, at time.Time, events []cache.Event, now t
 			q.seen[e.Request] = a
 		}
 	}
+	return early
 }
 
-func (q *requests) forget(now time.Time) {
+func (q *requests) forget(now time.Time) (early bool) {
 	for len(q.order) > 0 {
 		oldest := q.order[0]
-		if len(q.order) <= maxRequests && now.Sub(q.seen[oldest].at) <= keepRequests {
-			return
+		young := now.Sub(q.seen[oldest].at) <= keepRequests
+		if len(q.order) <= maxRequests && young {
+			break
 		}
+		early = early || young
 		delete(q.seen, oldest)
 		q.order = q.order[1:]
 	}
+	return early
 }
 
 // begin waits until no other request with this key is under way, and gives

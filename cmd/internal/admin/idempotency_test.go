@@ -179,11 +179,15 @@ func TestRequests(t *testing.T) {
 	for i := range maxRequests + 100 {
 		q.note(uint64(10+i), now, []cache.Event{event(1000 + i)}, now)
 	}
-	q.note(1<<40, now, nil, now)
+	if !q.note(1<<40, now, nil, now) {
+		t.Error("that keys were forgotten early is not said")
+	}
 	if len(q.seen) != maxRequests || len(q.order) != maxRequests {
 		t.Errorf("%d keys are kept", len(q.seen))
 	}
-	q.note(1<<41, now, nil, now.Add(25*time.Hour))
+	if q.note(1<<41, now, nil, now.Add(25*time.Hour)) {
+		t.Error("keys of a day ago are no loss")
+	}
 	if len(q.seen)+len(q.order)+len(q.busy) != 0 {
 		t.Errorf("%d keys are kept after a day", len(q.seen))
 	}
