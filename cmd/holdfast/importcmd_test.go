@@ -1,14 +1,17 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-authz/holdfast/cache"
 	"github.com/holdfast-authz/holdfast/cache/feed"
+	"github.com/holdfast-authz/holdfast/extauthz/extauthztest"
 )
 
 func (a *adminServer) sessions() int64 { return a.config.Index.Count(cache.Session) }
@@ -68,6 +71,41 @@ func TestImport(t *testing.T) {
 	code, _, stderr = holdfast(t, "revocations", "import", file, "--server", a.url)
 	if code != 1 || !strings.Contains(stderr, "1 of the revocations were stored by an earlier run and have been lifted") || a.sessions() != lines-1 {
 		t.Errorf("exit %d, %d in force\n%s", code, a.sessions(), stderr)
+	}
+}
+
+// TestImportKilled: the server is killed in the middle of an import and started
+// again. All lines are in force, each once.
+func TestImportKilled(t *testing.T) {
+	const lines = 30_000
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	config := writeConfig(t, extauthztest.NewIssuer(t, idp), strings.Replace(basicConfig, `admin: {address: "127.0.0.1:0"}`, `admin: {address: "unix://`+socket+`"}`, 1))
+	server := startChild(t, config)
+	inForce := func() (state serverState) {
+		_, stdout, _ := holdfast(t, "status", "-o", "json", "--server", "unix://"+socket)
+		_ = json.Unmarshal([]byte(stdout), &state)
+		return state
+	}
+	until(t, "readiness", func() bool { return inForce().Ready })
+	file := configFile(t, "sessions.jsonl", sessionLines(lines))
+	done := make(chan int, 1)
+	run := func() {
+		code, _, _ := holdfast(t, "revocations", "import", file, "--server", "unix://"+socket)
+		done <- code
+	}
+	go run()
+	until(t, "the first batch", func() bool { return inForce().Revocations["session"] > 0 })
+	server.kill()
+	server = startChild(t, config)
+	code := <-done
+	until(t, "readiness", func() bool { return inForce().Ready })
+	if code != 0 {
+		run()
+		code = <-done
+	}
+	// A session that is revoked twice counts twice.
+	if n := inForce().Revocations["session"]; code != 0 || n != lines {
+		t.Errorf("exit %d, %d in force\n%s", code, n, server.log)
 	}
 }
 
