@@ -98,6 +98,9 @@ func (x *Index) Freeze(at Position) (*Image, error) {
 	return x.image, nil
 }
 
+// Position is the one that Freeze was given.
+func (m *Image) Position() Position { return m.at }
+
 // Drop ends an image that is not to be written.
 func (m *Image) Drop() {
 	m.x.write.Lock()

@@ -265,15 +265,22 @@ func (e *Embedded) space(size int) error {
 	if e.keep == 0 {
 		return nil
 	}
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(e.cfg.Directory, &st); err != nil {
-		return fmt.Errorf("look for free space in %s: %w", e.cfg.Directory, err)
+	free, err := freeSpace(e.cfg.Directory)
+	if err != nil {
+		return err
 	}
-	free, need := uint64(st.Bavail)*uint64(st.Bsize), e.keep+2*uint64(size) //nolint:unconvert // another type on other systems
-	if free < need {
+	if need := e.keep + 2*uint64(size); free < need {
 		return fmt.Errorf("only %d KiB are free in %s and %d are needed: %w", free>>10, e.cfg.Directory, need>>10, syscall.ENOSPC)
 	}
 	return nil
+}
+
+func freeSpace(directory string) (uint64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(directory, &st); err != nil {
+		return 0, fmt.Errorf("look for free space in %s: %w", directory, err)
+	}
+	return uint64(st.Bavail) * uint64(st.Bsize), nil //nolint:unconvert // another type on other systems
 }
 
 // Read implements Log.

@@ -30,6 +30,13 @@ type Config struct {
 	// the appender's clock. Genesis and ticks have no events.
 	Apply func(number uint64, at time.Time, events []cache.Event)
 
+	// Start is where a snapshot stands: its record and those before it are not
+	// applied. The zero Start stands before the first record.
+	Start Start
+	// Again is called for the records from Start.Again up to the snapshot's, in
+	// order, by the goroutine that applies and before it applies any.
+	Again func(number uint64, at time.Time, events []cache.Event)
+
 	Sync   *cache.Sync  // written by Run only
 	Logger *slog.Logger // nil: silent
 }
@@ -37,10 +44,11 @@ type Config struct {
 // Feed appends to a log and follows it. Its methods may be called from any
 // goroutine, Run once.
 type Feed struct {
-	cfg  Config
-	head position      // highest seen before this process started
-	turn chan struct{} // holds one token: appends go one at a time
-	mute bool          // the head file's failure was said; of the goroutine that applies
+	cfg   Config
+	head  position      // highest seen before this process started
+	turn  chan struct{} // holds one token: appends go one at a time
+	mute  bool          // the head file's failure was said; of the goroutine that applies
+	again uint64        // the next record for Again, 0 for none; of the same goroutine
 
 	mu      sync.Mutex
 	at      position      // applied
@@ -72,8 +80,8 @@ type Status struct {
 	Age       time.Duration // since the feed was last known to be live; meaningless before Synced
 	Connected bool          // the log can be reached
 	Broken    string        // why the feed can not be trusted, "" where it can
-	LastTime  time.Time     // latest appender's clock in any verified record: a mark for the wall clock
-	Bytes     uint64        // of the records applied
+	LastTime  time.Time     // latest appender's clock in any record read, and Start.Time: a mark for the wall clock
+	Bytes     uint64        // of the records applied since the start
 	Breaks    uint64        // how often the feed broke since the start
 	Conflicts uint64        // appends that another replica's record forestalled
 }
@@ -85,6 +93,8 @@ func New(cfg Config) (*Feed, error) {
 		return nil, errors.New("feed: Log, Apply and Sync are needed")
 	case len(cfg.Key) != KeySize:
 		return nil, fmt.Errorf("feed: the key has %d bytes, not %d", len(cfg.Key), KeySize)
+	case cfg.Start.Again > cfg.Start.Position.Number, cfg.Start.Again > 0 && cfg.Again == nil:
+		return nil, errors.New("feed: Start.Again is behind the snapshot, or nobody is there to be given it")
 	case cfg.MaxAge < 0:
 		return nil, fmt.Errorf("feed: MaxAge %v is negative", cfg.MaxAge)
 	}
@@ -104,6 +114,8 @@ func New(cfg Config) (*Feed, error) {
 		}
 	}
 	f.stats.Head = f.head.number
+	f.at, f.again, f.stats.LastTime = positionOf(cfg.Start.Position), cfg.Start.Again, cfg.Start.Time
+	cfg.Sync.Advance(f.at.number, time.Time{})
 	return f, nil
 }
 
@@ -123,6 +135,14 @@ func (f *Feed) Status() Status {
 		s.Broken = f.broken.Error()
 	}
 	return s
+}
+
+// Position is the place of the last record applied. While Apply is called it
+// is that of the record before.
+func (f *Feed) Position() cache.Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return cache.Position{Epoch: f.at.epoch, Number: f.at.number, Hash: f.at.hash}
 }
 
 // Events reads one record back and verifies it. ErrNoRecord where the number

@@ -143,14 +143,39 @@ func (f *Feed) resume(ctx context.Context) (cursor position, target uint64, err 
 	// First what was seen before: the log of another feed, or one written anew
 	// from some record on, is found out before anything of it is applied.
 	for _, seen := range [...]position{at, f.head} {
-		if err := f.still(ctx, seen); err != nil {
+		if err := still(ctx, f.cfg.Log, f.cfg.Key, seen); err != nil {
 			return position{}, 0, err
 		}
 	}
-	if again {
+	switch {
+	case again:
 		at = position{}
+	case f.again > 0 && f.again <= f.cfg.Start.Position.Number:
+		if at, err = f.before(ctx, f.again); err != nil {
+			return position{}, 0, err
+		}
 	}
 	return at, target, nil
+}
+
+// before is the position in front of a record. That it belongs to the chain is
+// proved where the chain comes to what is applied.
+func (f *Feed) before(ctx context.Context, number uint64) (position, error) {
+	if number <= 1 {
+		return position{}, nil
+	}
+	b, err := f.cfg.Log.Get(ctx, number-1)
+	if errors.Is(err, ErrNoRecord) {
+		return position{}, breakAt(number-1, ErrGap, "the log has later records, and has it no more")
+	}
+	if err != nil {
+		return position{}, fmt.Errorf("read record %d again: %w", number-1, err)
+	}
+	r, err := parse(f.cfg.Key, number-1, b)
+	if err == nil && r.number != number-1 {
+		err = breakAt(number-1, ErrChain, "it was written as record %d", r.number)
+	}
+	return r.position, err
 }
 
 // rolled is the break of a log that ends before what was applied.
@@ -158,19 +183,19 @@ func rolled(last, applied uint64) error {
 	return breakAt(last, ErrRolled, "record %d was applied here", applied)
 }
 
-// still tells whether the log has a record as it was seen before.
-func (f *Feed) still(ctx context.Context, seen position) error {
+// still tells whether a log has a record as it was seen before.
+func still(ctx context.Context, log Log, key []byte, seen position) error {
 	if seen.number == 0 {
 		return nil
 	}
-	b, err := f.cfg.Log.Get(ctx, seen.number)
+	b, err := log.Get(ctx, seen.number)
 	if errors.Is(err, ErrNoRecord) {
 		return breakAt(seen.number, ErrGap, "it was seen here, and the log has it no more")
 	}
 	if err != nil {
 		return fmt.Errorf("read record %d again: %w", seen.number, err)
 	}
-	r, err := parse(f.cfg.Key, seen.number, b)
+	r, err := parse(key, seen.number, b)
 	if err != nil {
 		return err
 	}
@@ -206,6 +231,10 @@ func (f *Feed) take(r *record, size int) error {
 		}
 	}
 	if r.number <= f.at.number {
+		if r.number == f.again && r.number <= f.cfg.Start.Position.Number {
+			f.cfg.Again(r.number, r.at, events)
+			f.again++
+		}
 		return nil
 	}
 	f.cfg.Apply(r.number, r.at, events)

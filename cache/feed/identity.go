@@ -16,6 +16,7 @@ const (
 	spreadLabel = "holdfast/feed/1 mac of spread proofs"
 	claimLabel  = "holdfast/feed/1 names of claimed proofs"
 	noticeLabel = "holdfast/feed/1 mac of the replicas' notices"
+	imageLabel  = "holdfast/feed/1 mac of the index's snapshot"
 )
 
 // derive makes a key for one use from the feed's key.
