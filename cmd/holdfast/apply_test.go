@@ -24,7 +24,7 @@ func built(t *testing.T) (*process, *bytes.Buffer) {
 	log := &bytes.Buffer{}
 	p := &process{
 		config: c, log: slog.New(slog.NewTextHandler(log, nil)), started: time.Now(),
-		index: cache.NewIndex(), sync: &cache.Sync{}, evidence: cache.NewEvidence(), clock: &extauthz.Clock{},
+		sync: &cache.Sync{}, evidence: cache.NewEvidence(), clock: &extauthz.Clock{},
 	}
 	t.Cleanup(p.close)
 	for _, build := range []func() error{p.openFeed, p.openKeys, p.openObserve, p.openCheck, p.openAdmin} {

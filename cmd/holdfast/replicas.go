@@ -38,7 +38,7 @@ func (p *process) openFeed() (err error) {
 	}
 	p.feed, err = feed.New(feed.Config{
 		Log: p.broker, Key: p.feedKey, Head: p.head, MaxAge: c.MaxAge, Sync: p.sync, Logger: p.log,
-		Apply: p.apply,
+		Apply: p.apply, Start: p.openSnapshot(), Again: p.again,
 	})
 	if err != nil {
 		return err

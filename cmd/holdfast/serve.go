@@ -86,6 +86,7 @@ type process struct {
 	feed      *feed.Feed
 	broker    feed.Broker
 	head      *feed.Head
+	snapshot  snapshot
 	decisions *observe.DecisionLog
 	metrics   *observe.Metrics
 	check     *server.Server
@@ -100,7 +101,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	tuneMemory()
 	p := &process{
 		config: c, log: log, started: time.Now(),
-		index: cache.NewIndex(), sync: &cache.Sync{}, evidence: cache.NewEvidence(), clock: &extauthz.Clock{},
+		sync: &cache.Sync{}, evidence: cache.NewEvidence(), clock: &extauthz.Clock{},
 	}
 	defer p.close()
 	for _, build := range []func() error{p.openFeed, p.openKeys, p.openObserve, p.openCheck, p.openAdmin, p.openEvents} {
@@ -116,15 +117,12 @@ const maxAhead = 24 * time.Hour
 
 // apply takes one record of the feed: the only writer of what checks read.
 func (p *process) apply(number uint64, at time.Time, events []cache.Event) {
+	p.freeze()
 	if health := p.sync.Health(time.Now(), p.config.Feed.MaxAge); health == cache.NotReady {
 		// Replay: the log proves that this time has passed, whatever our clock
 		// says. Further than a day ahead it rather proves that some replica's
 		// clock was wrong, and would deny everything at each start.
-		if now := time.Now(); !at.After(now.Add(maxAhead)) {
-			p.clock.Raise(at)
-		} else if p.ahead.CompareAndSwap(false, true) {
-			p.log.Error("a feed record is dated far ahead of this clock: set the clock right; the record's time is not used", "record", number, "dated", at, "now", now)
-		}
+		p.believe(number, at)
 	} else if len(events) > 0 {
 		p.metrics.Propagated(time.Since(at))
 	}
@@ -133,6 +131,7 @@ func (p *process) apply(number uint64, at time.Time, events []cache.Event) {
 		p.replicas.Advance()
 	}
 	p.admin.Applied(number, at, events)
+	p.snapshot.note(number, at, events)
 }
 
 func (p *process) openObserve() (err error) {
@@ -155,6 +154,7 @@ func (p *process) openObserve() (err error) {
 		Caches:  map[string]func() memo.Stats{"tokens": p.good.Stats, "negative": p.bad.Stats},
 		Dropped: p.decisions.Dropped,
 		Server:  func() server.Stats { return p.check.Stats() },
+		Saved:   p.snapshot.last,
 	}
 	for i := range c.Classes {
 		o.Classes = append(o.Classes, c.Classes[i].Name)
@@ -290,6 +290,7 @@ func (p *process) readiness() []admin.Check {
 	ok, why := p.keys.Ready()
 	checks := []admin.Check{{Name: "keys", OK: ok, Detail: why}}
 	checks = append(checks, p.sources()...)
+	checks = append(checks, p.snapshot.check())
 	if p.check.Draining() {
 		checks = append(checks, admin.Check{Name: "draining", OK: false, Detail: "the process is being stopped"})
 	}
@@ -342,6 +343,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	below.Go(func() error { return p.decisions.Run(base) })
 	below.Go(func() error { return p.sweep(base) })
+	below.Go(func() error { return p.keepSnapshot(base) })
 	below.Go(func() error { return p.announce(base) })
 	below.Go(func() error { return p.hangups(base) })
 	below.Go(func() error { return p.rotateNonces(base) })
@@ -361,7 +363,9 @@ func (p *process) run(ctx context.Context) error {
 	})
 	err = front.Wait()
 	stopBase()
-	return errors.Join(err, below.Wait())
+	err = errors.Join(err, below.Wait())
+	p.lastSnapshot()
+	return err
 }
 
 // drain tells Envoy first, lets the checks in flight finish, and then ends the

@@ -64,6 +64,7 @@ func (p *process) sweep(ctx context.Context) error {
 			if now.Round(0).Before(steady) {
 				steady = now
 			}
+			p.snapshot.sweeping(steady)
 			p.index.Expire(steady)
 			p.evidence.Expire(steady)
 			p.replicas.Expire(steady)

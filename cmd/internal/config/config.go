@@ -310,6 +310,8 @@ type SSFPoll struct {
 type Snapshot struct {
 	// Directory of it, with feed.nats; made when it is not there. With feed.embedded it is the embedded directory.
 	Directory string `yaml:"directory"`
+	// How often the revocations known here are written to the file index.snapshot, from which the next start reads on.
+	Interval time.Duration `yaml:"interval"`
 }
 
 // Cache is memory that saves signature checks, never any other check.

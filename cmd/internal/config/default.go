@@ -39,6 +39,7 @@ func (c *Class) SetDefaults() { c.OnFeedStale = "error" }
 func (f *Feed) SetDefaults() {
 	f.MaxAge = 10 * time.Second
 	f.Retention = 720 * time.Hour
+	f.Snapshot.Interval = time.Minute
 }
 
 func (e *Embedded) SetDefaults() { e.Directory = "./data" }

@@ -21,6 +21,7 @@ func (c *Config) checkFeed() {
 	if c.file.Given("feed.key_file") && f.KeyFile == "" {
 		c.say("feed.key_file", "feed.key_file is empty: leave it out to have a key made in the embedded directory")
 	}
+	c.positive("feed.snapshot.interval", f.Snapshot.Interval, ": leave it out for one a minute")
 	c.positive("feed.max_age", f.MaxAge, ": at 0s the feed would always be stale")
 	c.positive("feed.retention", f.Retention, ": a revocation must be kept as long as a token can live")
 

@@ -110,7 +110,7 @@ func TestDefaults(t *testing.T) {
 		Drain:          Drain{Timeout: 20 * time.Second},
 		Feed: Feed{
 			KeyFile: "data/feed.key", Embedded: &Embedded{Directory: "./data"},
-			MaxAge: 10 * time.Second, Retention: 720 * time.Hour,
+			MaxAge: 10 * time.Second, Retention: 720 * time.Hour, Snapshot: Snapshot{Interval: time.Minute},
 		},
 		Cache: Cache{
 			Tokens:   Memo{TTL: 5 * time.Minute, MaxMB: 64},

@@ -10,6 +10,5 @@ func (*LaterListener) NotYet() []string { return []string{"tls"} }
 func (*Class) NotYet() []string         { return []string{"idle_timeout"} }
 func (*Route) NotYet() []string         { return []string{"streams"} }
 func (*Require) NotYet() []string       { return []string{"idle_timeout"} }
-func (*Snapshot) NotYet() []string      { return []string{"interval"} }
 func (*SSFPush) NotYet() []string       { return []string{"verification"} }
 func (*SSFPoll) NotYet() []string       { return []string{"verification"} }

@@ -54,6 +54,7 @@ func full() *Metrics {
 		},
 		Caches:  map[string]func() memo.Stats{"tokens": func() memo.Stats { return memo.Stats{Hits: 5, Misses: 4, Expired: 1, Entries: 2, Bytes: 1024} }},
 		Dropped: func() uint64 { return 9 },
+		Saved:   func() time.Time { return time.UnixMilli(1_700_000_000_250) },
 	})
 }
 
@@ -91,7 +92,7 @@ func TestMetricValues(t *testing.T) {
 	m.Verified("https://idp.example", "Ed25519", false)
 	lines := scrape(t, m)
 	for _, want := range []string{
-		"holdfast_feed_sequence 7", "holdfast_feed_connected 1", "holdfast_feed_gaps_total 2", "holdfast_decision_log_dropped_total 9",
+		"holdfast_feed_sequence 7", "holdfast_feed_connected 1", "holdfast_feed_gaps_total 2", "holdfast_decision_log_dropped_total 9", "holdfast_snapshot_last_success_timestamp_seconds 1.70000000025e+09",
 		"holdfast_config_last_reload_successful 0", "holdfast_revocation_propagation_seconds_sum 0",
 		`holdfast_cache_requests_total{cache="tokens",result="hit"} 5`, `holdfast_cache_entries{cache="tokens"} 2`, `holdfast_cache_bytes{cache="tokens"} 1024`,
 		`holdfast_jwks_last_success_timestamp_seconds{issuer="https://idp.example"} 1.7000000005e+09`,

@@ -18,7 +18,7 @@ type stateCollector struct {
 	age, sequence              *prometheus.Desc
 	connected, gaps            *prometheus.Desc
 	refreshes, refreshed, drop *prometheus.Desc
-	started, handled           *prometheus.Desc
+	started, handled, saved    *prometheus.Desc
 }
 
 func newStateCollector(c Config) *stateCollector {
@@ -42,6 +42,7 @@ func newStateCollector(c Config) *stateCollector {
 		gaps:        desc("feed_gaps_total", "How often records were missing or did not fit."),
 		refreshes:   desc("jwks_refreshes_total", "Refreshes of an issuer's keys.", "issuer", "result"),
 		refreshed:   desc("jwks_last_success_timestamp_seconds", "When an issuer's keys were last confirmed.", "issuer"),
+		saved:       desc("snapshot_last_success_timestamp_seconds", "When the index was last written to its snapshot; absent where it never was."),
 		drop:        desc("decision_log_dropped_total", "Decision records that were dropped: the destination was too slow, or failed."),
 	}
 }
@@ -49,7 +50,7 @@ func newStateCollector(c Config) *stateCollector {
 // Describe implements prometheus.Collector.
 func (s *stateCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{s.requests, s.entries, s.bytes, s.revocations, s.age, s.sequence,
-		s.connected, s.gaps, s.refreshes, s.refreshed, s.drop, s.started, s.handled} {
+		s.connected, s.gaps, s.refreshes, s.refreshed, s.drop, s.started, s.handled, s.saved} {
 		out <- d
 	}
 }
@@ -97,6 +98,11 @@ func (s *stateCollector) Collect(out chan<- prometheus.Metric) {
 			if !k.LastSuccess.IsZero() {
 				gauge(s.refreshed, float64(k.LastSuccess.UnixMilli())/1e3, k.Issuer)
 			}
+		}
+	}
+	if s.c.Saved != nil {
+		if at := s.c.Saved(); !at.IsZero() {
+			gauge(s.saved, float64(at.UnixMilli())/1e3)
 		}
 	}
 	if s.c.Dropped != nil {
