@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,22 @@ func maxKept(c *config.Config) time.Duration {
 		skew = max(skew, c.Issuers[i].ClockSkew)
 	}
 	return max(time.Second, c.Feed.Retention-2*skew)
+}
+
+// longestLife is the longest that a token of an issuer can be accepted: the
+// largest max_lifetime of its classes.
+func longestLife(c *config.Config, issuer string) (longest time.Duration) {
+	for i := range c.Classes {
+		of, life := c.Classes[i].Match.Issuers, c.Classes[i].MaxLifetime
+		switch {
+		case len(of) > 0 && !slices.Contains(of, issuer):
+		case life > 0:
+			longest = max(longest, life)
+		default:
+			longest = maxKept(c)
+		}
+	}
+	return longest
 }
 
 func classOf(c *config.Class) extauthz.Class {

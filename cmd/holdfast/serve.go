@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -267,22 +266,6 @@ func (p *process) openAdmin() (err error) {
 	}
 	p.admin, err = admin.New(cfg)
 	return err
-}
-
-// longestLife is the longest that a token of an issuer can be accepted: the
-// largest max_lifetime of its classes.
-func longestLife(c *config.Config, issuer string) (longest time.Duration) {
-	for i := range c.Classes {
-		of, life := c.Classes[i].Match.Issuers, c.Classes[i].MaxLifetime
-		switch {
-		case len(of) > 0 && !slices.Contains(of, issuer):
-		case life > 0:
-			longest = max(longest, life)
-		default:
-			longest = maxKept(c)
-		}
-	}
-	return longest
 }
 
 // readiness are the lines of /readyz beside the feed's own.

@@ -68,7 +68,7 @@ func (s *story) tell(ctx context.Context, path, kind, body string, status int) e
 	}
 	req.Header.Set("Content-Type", kind)
 	start := time.Now()
-	res, err := http.DefaultClient.Do(req)
+	res, err := s.stranger.client.Do(req)
 	if err != nil {
 		return err
 	}
