@@ -153,6 +153,7 @@ func (p *process) openObserve() (err error) {
 		Caches:  map[string]func() memo.Stats{"tokens": p.good.Stats, "negative": p.bad.Stats},
 		Dropped: p.decisions.Dropped,
 		Server:  func() server.Stats { return p.check.Stats() },
+		Proofs:  func() feed.ProofsStats { return p.proofs.Stats() },
 		Saved:   p.snapshot.last,
 	}
 	for i := range c.Classes {

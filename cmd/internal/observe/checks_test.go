@@ -54,6 +54,7 @@ func full() *Metrics {
 		},
 		Caches:  map[string]func() memo.Stats{"tokens": func() memo.Stats { return memo.Stats{Hits: 5, Misses: 4, Expired: 1, Entries: 2, Bytes: 1024} }},
 		Dropped: func() uint64 { return 9 },
+		Proofs:  func() feed.ProofsStats { return feed.ProofsStats{Spread: 1, Received: 2, Dropped: 3} },
 		Saved:   func() time.Time { return time.UnixMilli(1_700_000_000_250) },
 	})
 }

@@ -49,6 +49,7 @@ type Config struct {
 	Keys    func() []jwks.Status
 	Caches  map[string]func() memo.Stats // tokens, negative
 	Dropped func() uint64                // by the decision log
+	Proofs  func() feed.ProofsStats      // nil: not shown
 	Saved   func() time.Time             // when the snapshot was last written; zero for never
 	Server  func() server.Stats
 }

@@ -19,6 +19,7 @@ type stateCollector struct {
 	connected, gaps            *prometheus.Desc
 	refreshes, refreshed, drop *prometheus.Desc
 	started, handled, saved    *prometheus.Desc
+	shared                     *prometheus.Desc
 }
 
 func newStateCollector(c Config) *stateCollector {
@@ -43,6 +44,7 @@ func newStateCollector(c Config) *stateCollector {
 		refreshes:   desc("jwks_refreshes_total", "Refreshes of an issuer's keys.", "issuer", "result"),
 		refreshed:   desc("jwks_last_success_timestamp_seconds", "When an issuer's keys were last confirmed.", "issuer"),
 		saved:       desc("snapshot_last_success_timestamp_seconds", "When the index was last written to its snapshot; absent where it never was."),
+		shared:      desc("dpop_proofs_shared_total", "Used DPoP proofs that replicas tell each other: told, heard, or lost on the way.", "direction"),
 		drop:        desc("decision_log_dropped_total", "Decision records that were dropped: the destination was too slow, or failed."),
 	}
 }
@@ -50,7 +52,7 @@ func newStateCollector(c Config) *stateCollector {
 // Describe implements prometheus.Collector.
 func (s *stateCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{s.requests, s.entries, s.bytes, s.revocations, s.age, s.sequence,
-		s.connected, s.gaps, s.refreshes, s.refreshed, s.drop, s.started, s.handled, s.saved} {
+		s.connected, s.gaps, s.refreshes, s.refreshed, s.drop, s.started, s.handled, s.saved, s.shared} {
 		out <- d
 	}
 }
@@ -104,6 +106,12 @@ func (s *stateCollector) Collect(out chan<- prometheus.Metric) {
 		if at := s.c.Saved(); !at.IsZero() {
 			gauge(s.saved, float64(at.UnixMilli())/1e3)
 		}
+	}
+	if s.c.Proofs != nil {
+		st := s.c.Proofs()
+		count(s.shared, st.Spread, "told")
+		count(s.shared, st.Received, "heard")
+		count(s.shared, st.Dropped, "lost")
 	}
 	if s.c.Dropped != nil {
 		count(s.drop, s.c.Dropped())
