@@ -319,3 +319,49 @@ func BenchmarkClaim(b *testing.B) {
 		})
 	}
 }
+
+// A proof that could be used for longer than it is remembered is never first,
+// and neither is one that has ended.
+func TestClaimWindow(t *testing.T) {
+	e := listen(t, t.TempDir(), anyPort, nil)
+	p := proofs(t, e, 0)
+	for name, until := range map[string]time.Time{
+		"beyond the window": time.Now().Add(p.cfg.Window + time.Minute),
+		"ended":             time.Now().Add(-time.Second),
+		"no time at all":    {},
+	} {
+		if first, err := p.Claim(t.Context(), newProof(), until); first || err == nil {
+			t.Errorf("%s: %v, %v", name, first, err)
+		}
+	}
+	if !claim(t, p, newProof()) {
+		t.Error("one within the window is not first")
+	}
+}
+
+// The stream of claims is gone: what it remembered may be used again, so that
+// nobody who has seen it makes a new one, and no proof is taken.
+func TestClaimsStreamVanishes(t *testing.T) {
+	e := listen(t, t.TempDir(), anyPort, nil)
+	p, key := proofs(t, e, 0), newProof()
+	if !claim(t, p, key) {
+		t.Fatal("not first")
+	}
+	l, err := e.link(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(l.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), l.streams.claims()); err != nil {
+		t.Fatal(err)
+	}
+	p.open.Store(nil) // as on another connection
+	for range 3 {
+		if first, err := p.Claim(t.Context(), key, soon()); first || err == nil {
+			t.Fatalf("claimed in a stream that is not there: %v, %v", first, err)
+		}
+	}
+}
