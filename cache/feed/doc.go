@@ -95,6 +95,16 @@
 // A stream of claims that vanished is not made anew by a process that has used
 // it; restart the replicas when the longest proof has ended.
 //
+// # Snapshot
+//
+// Snapshot is a file with the index as it was after some record, under a MAC of
+// its own. A feed that starts behind it (Config.Start) reads only what came
+// later; that the log still has the snapshot's record is looked at when the file
+// is read and again before the log is. What is wrong with it in any way, or was
+// swept by a clock that was ahead of today's, is moved aside, and the whole log
+// is read: the snapshot saves time, and nothing depends on it. The records in
+// front of it are verified by and by, as those of a log that was read are.
+//
 // # Files
 //
 // With the embedded server, the directory holds jetstream/ (the server's own),

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-authz/holdfast/cache"
+	"github.com/holdfast-authz/holdfast/extauthz"
 	"github.com/holdfast-authz/holdfast/extauthz/extauthztest"
 )
 
@@ -337,6 +340,78 @@ func TestSnapshotMarks(t *testing.T) {
 	s.sweeping(now.Add(-time.Minute))
 	if !s.swept.Equal(now) {
 		t.Errorf("swept %v", s.swept)
+	}
+}
+
+// TestSnapshotClock: over a restart the clock keeps the time that records have
+// proved, and what a clock far ahead has swept away comes back from the feed.
+func TestSnapshotClock(t *testing.T) {
+	p, _ := built(t)
+	path := p.snapshot.file.Path
+	run := func(p *process, leave func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- p.feed.Run(ctx) }()
+		until(t, "the feed", func() bool { return p.sync.Health(time.Now(), time.Minute) == cache.Fresh })
+		cancel()
+		if err := <-ran; err != nil {
+			t.Fatal(err)
+		}
+		leave()
+		p.lastSnapshot()
+		if p.snapshot.failed != nil || p.snapshot.last().IsZero() {
+			t.Fatal(p.snapshot.failed)
+		}
+	}
+	next := func(p *process) (*process, *bytes.Buffer) {
+		p.close()
+		log := &bytes.Buffer{}
+		q := &process{
+			config: p.config, log: slog.New(slog.NewTextHandler(log, nil)), started: time.Now(),
+			sync: &cache.Sync{}, evidence: cache.NewEvidence(), clock: &extauthz.Clock{},
+		}
+		t.Cleanup(q.close)
+		for _, build := range []func() error{q.openFeed, q.openKeys, q.openObserve, q.openCheck, q.openAdmin} {
+			if err := build(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return q, log
+	}
+	run(p, func() { p.snapshot.note(99, time.Now().Add(time.Hour), nil) })
+	q, log := next(p)
+	if behind := q.clock.Behind(time.Now()); behind < 50*time.Minute || !strings.Contains(log.String(), "index snapshot read") {
+		t.Errorf("%v behind\n%s", behind, log)
+	}
+	run(q, func() { q.snapshot.sweeping(time.Now().Add(time.Hour)) })
+	r, log := next(q)
+	if r.feed.Position().Number != 0 || r.snapshot.refused == nil || !strings.Contains(log.String(), "the clock is wrong, or was") {
+		t.Errorf("at %d\n%s", r.feed.Position().Number, log)
+	}
+	if _, err := os.Stat(path + ".bad"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSnapshotHalfWritten: what a kill in the middle of a write leaves is
+// removed, and nobody's business.
+func TestSnapshotHalfWritten(t *testing.T) {
+	k := keep(t, often)
+	c := startReady(t, k.config)
+	c.revoke("session", "s")
+	k.snapshotAfter(c)
+	c.kill()
+	b, err := os.ReadFile(k.snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := filepath.Join(k.data, ".index.snapshot4711")
+	if err := os.WriteFile(half, b[:len(b)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c = k.restarted(t, k.token("s"))
+	if _, err := os.Stat(half); err == nil || !c.said("index snapshot read") {
+		t.Errorf("%v\n%s", err, c.log)
 	}
 }
 
